@@ -1,0 +1,432 @@
+//! The store: typed reads, and submission of batches to the one writer.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    thread::JoinHandle,
+};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    ballast::DiskGuard,
+    batch::Batch,
+    engine::{Engine, EngineError, EngineKind, EngineSnapshot, KeyRange},
+    key::{EncodesAs, Key, KeyError},
+    log::{Log, Position},
+    record::{Record, RecordError},
+    table::{Range, Row, Table, after_prefix},
+    writer::{self, Job},
+};
+
+/// The shape of the whole database. Raised when a build can no longer be read by the one before.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// How and where the data is kept.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub engine: EngineKind,
+    /// The data directory; created if missing. Unused by the memory engine.
+    pub path: PathBuf,
+    /// A file of this size is kept to be sacrificed when the disk is full, so that the store can
+    /// still be opened. Bytes.
+    pub ballast_bytes: u64,
+    /// Below this much free space writes are refused and reads go on. Bytes.
+    pub low_water_bytes: u64,
+    /// Batches that may wait for the writer before submitters wait too.
+    pub queue_batches: usize,
+}
+
+impl Config {
+    /// For tests: nothing outlives the process.
+    pub fn memory() -> Self {
+        Self::at(EngineKind::Memory, PathBuf::new())
+    }
+
+    pub fn at(engine: EngineKind, path: PathBuf) -> Self {
+        Self {
+            engine,
+            path,
+            ballast_bytes: 64 << 20,
+            low_water_bytes: 512 << 20,
+            queue_batches: 8192,
+        }
+    }
+}
+
+/// The store could not be opened. The data is untouched.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the data directory {0} is in use by another process")]
+    Locked(PathBuf),
+    #[error(
+        "the data in {path} has schema version {found}, this build knows {SCHEMA_VERSION}: use the build that wrote it, or a newer one"
+    )]
+    UnknownSchema { path: PathBuf, found: u32 },
+    #[error("{path} holds a {found} store, but the configuration asks for {wanted}")]
+    OtherEngine { path: PathBuf, found: String, wanted: String },
+    #[error("cannot use the data directory {path}: {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// A read failed. The data on disk does not have the expected form, or the disk does not answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("table {table}: {source}")]
+    Record { table: &'static str, source: RecordError },
+    #[error("table {table}: {source}")]
+    Key { table: &'static str, source: KeyError },
+}
+
+/// A batch was not applied; none of it was.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommitError {
+    /// A condition of the batch does not hold. Somebody else was first.
+    #[error("a condition of the batch does not hold")]
+    Condition,
+    /// The disk is nearly full: writes are refused, reads go on.
+    #[error("the disk is nearly full; free some space")]
+    LowSpace,
+    /// The engine failed now or earlier, or the store is closed. The process should stop.
+    #[error("the store does not accept writes: {0}")]
+    Failed(String),
+}
+
+/// Rows that were submitted but are not known to be on disk, for `get_latest`.
+#[derive(Debug, Default)]
+pub(crate) struct ReadAhead {
+    rows: RwLock<HashMap<AheadKey, (u64, Option<Bytes>)>>,
+}
+
+type AheadKey = (&'static str, Vec<u8>);
+
+impl ReadAhead {
+    fn get(&self, table: &'static str, key: &[u8]) -> Option<Option<Bytes>> {
+        let rows = self.rows.read();
+        if rows.is_empty() {
+            return None;
+        }
+        rows.get(&(table, key.to_vec())).map(|(_, value)| value.clone())
+    }
+
+    fn insert(&self, ticket: u64, writes: &[(crate::engine::Write, bool)]) {
+        let mut rows = self.rows.write();
+        for (write, ahead) in writes {
+            if *ahead {
+                let value = write.value.clone().map(Bytes::from);
+                rows.insert((write.table, write.key.clone()), (ticket, value));
+            }
+        }
+    }
+
+    /// Forgets rows whose batch is applied, unless a later batch wrote them again.
+    pub(crate) fn forget(&self, applied: &[(u64, AheadKey)]) {
+        let mut rows = self.rows.write();
+        for (ticket, key) in applied {
+            if rows.get(key).is_some_and(|(latest, _)| latest == ticket) {
+                rows.remove(key);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Sequencer {
+    next_position: Position,
+    next_ticket: u64,
+    queue: Option<mpsc::UnboundedSender<Job>>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) log: Log,
+    pub(crate) ahead: ReadAhead,
+    pub(crate) failed: AtomicBool,
+    pub(crate) failure: watch::Sender<Option<String>>,
+    pub(crate) flushed: watch::Sender<u64>,
+    pub(crate) disk: DiskGuard,
+    pub(crate) slots: Arc<tokio::sync::Semaphore>,
+    sequencer: Mutex<Sequencer>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    incarnation: u64,
+    _lock: Option<std::fs::File>,
+}
+
+/// A handle on the open store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("position", &self.shared.log.position()).finish()
+    }
+}
+
+/// Resolves when the batch is durable or refused.
+#[must_use = "nothing is acknowledged before this resolves"]
+#[derive(Debug)]
+pub struct Pending {
+    /// Of the batch's first fact; the others follow consecutively. For a batch without facts, the
+    /// last position given out before it.
+    pub position: Position,
+    answer: oneshot::Receiver<Result<(), CommitError>>,
+}
+
+impl Future for Pending {
+    type Output = Result<Position, CommitError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let position = self.position;
+        Pin::new(&mut self.answer).poll(cx).map(|answer| match answer {
+            Ok(outcome) => outcome.map(|()| position),
+            Err(_closed) => Err(CommitError::Failed("the writer has ended".to_owned())),
+        })
+    }
+}
+
+/// Resolves when everything that was submitted before it is durable.
+#[must_use]
+#[derive(Debug)]
+pub struct Barrier {
+    ticket: u64,
+    flushed: watch::Receiver<u64>,
+    failure: watch::Receiver<Option<String>>,
+}
+
+impl Barrier {
+    pub async fn wait(mut self) -> Result<(), CommitError> {
+        let ticket = self.ticket;
+        tokio::select! {
+            biased;
+            reached = self.flushed.wait_for(|flushed| *flushed >= ticket) => {
+                reached.map(drop).map_err(|_| CommitError::Failed("the writer has ended".to_owned()))
+            }
+            failed = self.failure.wait_for(Option::is_some) => {
+                let reason = failed.ok().and_then(|reason| reason.clone());
+                Err(CommitError::Failed(reason.unwrap_or_default()))
+            }
+        }
+    }
+}
+
+/// A consistent view of the whole store, for backup, verification and moving between engines.
+pub type Snapshot = Box<dyn EngineSnapshot>;
+
+impl Store {
+    /// Opens the store, checks its schema version and starts the writer thread.
+    ///
+    /// `incarnation` is used when the database is new; see [`Store::incarnation`].
+    pub fn open(config: &Config, incarnation: u64) -> Result<Self, OpenError> {
+        let opened = crate::engine::open(config, incarnation)?;
+        let (queue, jobs) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            engine: opened.engine,
+            log: Log::new(opened.position),
+            ahead: ReadAhead::default(),
+            failed: AtomicBool::new(false),
+            failure: watch::Sender::new(None),
+            flushed: watch::Sender::new(0),
+            disk: opened.disk,
+            slots: Arc::new(tokio::sync::Semaphore::new(config.queue_batches)),
+            sequencer: Mutex::new(Sequencer {
+                next_position: opened.position + 1,
+                next_ticket: 1,
+                queue: Some(queue),
+            }),
+            writer: Mutex::new(None),
+            incarnation: opened.incarnation,
+            _lock: opened.lock,
+        });
+        let thread = writer::spawn(Arc::clone(&shared), jobs)
+            .map_err(|source| OpenError::Io { path: config.path.clone(), source })?;
+        *shared.writer.lock() = Some(thread);
+        Ok(Self { shared })
+    }
+
+    /// Identifies this database from its creation (or restoration) on, so that a token from
+    /// another one is recognised.
+    pub fn incarnation(&self) -> u64 {
+        self.shared.incarnation
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.shared.log
+    }
+
+    /// Reads a durable row.
+    pub async fn get<T: Table>(
+        &self,
+        partition: impl EncodesAs<T::Partition>,
+        sort: impl EncodesAs<T::Sort>,
+    ) -> Result<Option<T::Value>, ReadError> {
+        let mut key = Vec::with_capacity(64);
+        partition.encode(&mut key);
+        sort.encode(&mut key);
+        decode::<T>(self.shared.engine.get(T::NAME, &key)?)
+    }
+
+    /// Reads a row as the batches submitted so far leave it, durable or not. For the writer of a
+    /// partition, who goes on before its last batch is flushed; never for what is shown to others.
+    pub async fn get_latest<T: Table>(
+        &self,
+        partition: impl EncodesAs<T::Partition>,
+        sort: impl EncodesAs<T::Sort>,
+    ) -> Result<Option<T::Value>, ReadError> {
+        debug_assert!(T::READ_AHEAD, "{} does not keep submitted rows", T::NAME);
+        let mut key = Vec::with_capacity(64);
+        partition.encode(&mut key);
+        sort.encode(&mut key);
+        match self.shared.ahead.get(T::NAME, &key) {
+            Some(submitted) => decode::<T>(submitted),
+            None => decode::<T>(self.shared.engine.get(T::NAME, &key)?),
+        }
+    }
+
+    /// Reads durable rows of one partition in the order of their sort keys.
+    pub async fn scan<T: Table>(
+        &self,
+        partition: impl EncodesAs<T::Partition>,
+        range: Range<T::Sort>,
+    ) -> Result<Vec<Row<T>>, ReadError> {
+        let mut base = Vec::with_capacity(64);
+        partition.encode(&mut base);
+        let within = |suffix: &[u8]| [base.as_slice(), suffix].concat();
+        let keys = KeyRange {
+            start: within(&range.start),
+            end: match &range.end {
+                Some(end) => Some(within(end)),
+                None => after_prefix(base.clone()),
+            },
+        };
+        let rows = self.shared.engine.scan(T::NAME, keys, range.reverse, range.limit)?;
+        rows.into_iter()
+            .map(|(key, value)| {
+                let sort = T::Sort::decode(&mut key.get(base.len()..).unwrap_or_default())
+                    .map_err(|source| ReadError::Key { table: T::NAME, source })?;
+                let value = T::Value::from_bytes(&value)
+                    .map_err(|source| ReadError::Record { table: T::NAME, source })?;
+                Ok(Row { sort, value })
+            })
+            .collect()
+    }
+
+    /// Hands a batch to the writer and returns at once. Batches become durable in the order of
+    /// submission.
+    ///
+    /// `build` is called with the position of the batch's first fact, while no other batch can be
+    /// submitted: it must only put together what is already computed. If it returns an error
+    /// nothing is submitted.
+    pub fn submit_with<E: From<CommitError>>(
+        &self,
+        build: impl FnOnce(Position) -> Result<Batch, E>,
+    ) -> Result<Pending, E> {
+        if self.shared.disk.is_low() {
+            return Err(CommitError::LowSpace.into());
+        }
+        let mut sequencer = self.shared.sequencer.lock();
+        if self.shared.failed.load(Ordering::Acquire) {
+            return Err(self.failure().into());
+        }
+        let first = sequencer.next_position;
+        let batch = build(first)?;
+        let ticket = sequencer.next_ticket;
+        let facts = batch.facts.len() as u64;
+        self.shared.ahead.insert(ticket, &batch.writes);
+        let (answer, pending) = oneshot::channel();
+        let job = Job { ticket, first, batch, answer };
+        let sent = sequencer.queue.as_ref().is_some_and(|queue| queue.send(job).is_ok());
+        if !sent {
+            return Err(CommitError::Failed("the store is closed".to_owned()).into());
+        }
+        sequencer.next_ticket += 1;
+        sequencer.next_position += facts;
+        let position = if facts == 0 { first - 1 } else { first };
+        Ok(Pending { position, answer: pending })
+    }
+
+    /// As [`submit_with`](Self::submit_with), for a batch that does not contain its own position.
+    pub fn submit(&self, batch: Batch) -> Result<Pending, CommitError> {
+        self.submit_with(|_| Ok(batch))
+    }
+
+    /// Applies a batch and waits until it is durable.
+    pub async fn commit(&self, batch: Batch) -> Result<Position, CommitError> {
+        self.admit().await?;
+        self.submit(batch)?.await
+    }
+
+    /// Waits while too many batches are queued. Call before taking a lock that others need, and
+    /// then [`submit`](Self::submit).
+    pub async fn admit(&self) -> Result<(), CommitError> {
+        let slot = self.shared.slots.acquire().await;
+        slot.map(drop).map_err(|_| CommitError::Failed("the store is closed".to_owned()))
+    }
+
+    /// For answering from a row that [`get_latest`](Self::get_latest) returned: wait for this
+    /// first.
+    pub fn barrier(&self) -> Barrier {
+        Barrier {
+            ticket: self.shared.sequencer.lock().next_ticket - 1,
+            flushed: self.shared.flushed.subscribe(),
+            failure: self.shared.failure.subscribe(),
+        }
+    }
+
+    /// Whether writes are refused at the moment because the disk is nearly full.
+    pub fn is_low_on_space(&self) -> bool {
+        self.shared.disk.is_low()
+    }
+
+    /// Resolves with the reason when the engine has failed and the process should stop.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.shared.failure.subscribe();
+        match failure.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_closed) => std::future::pending().await,
+        }
+    }
+
+    pub fn snapshot(&self) -> Result<Snapshot, EngineError> {
+        self.shared.engine.snapshot()
+    }
+
+    pub fn disk_bytes(&self) -> u64 {
+        self.shared.engine.disk_bytes()
+    }
+
+    /// Stops accepting batches and waits until those submitted are durable. Blocks.
+    pub fn close(&self) {
+        self.shared.sequencer.lock().queue = None;
+        if let Some(thread) = self.shared.writer.lock().take() {
+            // A panic of the writer has already been reported through `failed`.
+            let _panicked = thread.join();
+        }
+    }
+
+    fn failure(&self) -> CommitError {
+        let reason = self.shared.failure.borrow().clone();
+        CommitError::Failed(reason.unwrap_or_else(|| "the engine failed earlier".to_owned()))
+    }
+}
+
+fn decode<T: Table>(value: Option<Bytes>) -> Result<Option<T::Value>, ReadError> {
+    value
+        .map(|bytes| T::Value::from_bytes(&bytes))
+        .transpose()
+        .map_err(|source| ReadError::Record { table: T::NAME, source })
+}
