@@ -2,8 +2,10 @@
 
 import argparse
 import asyncio
+import logging
 import secrets
 import sys
+from pathlib import Path
 
 from nio import AsyncClient, MessageDirection, ReactionEvent, RedactionEvent, RoomCreateEvent, RoomMemberEvent, RoomPreset
 
@@ -302,8 +304,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--server", required=True)
     parser.add_argument("--restart-cmd")
-    parser.add_argument("--artifacts", help="not needed here: nio shows nothing")
+    parser.add_argument("--artifacts", type=Path, help="where nio's own log goes")
     args = parser.parse_args()
+    if args.artifacts:
+        logging.basicConfig(filename=args.artifacts / "nio.log", filemode="w", level=logging.INFO,
+                            format="%(asctime)s %(levelname)s %(name)s %(message)s")
     return 1 if asyncio.run(Scenario(args.server.rstrip("/"), args.restart_cmd).run()) else 0
 
 

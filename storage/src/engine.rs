@@ -1,10 +1,16 @@
 //! What an engine must be able to do, in bytes. The typed contract above it is written once.
 
-pub(crate) mod fjall;
 pub(crate) mod memory;
-pub(crate) mod sled;
+
+use std::{fs::File, sync::Arc};
 
 use bytes::Bytes;
+
+use crate::{
+    ballast::DiskGuard,
+    log::Position,
+    store::{Config, OpenError},
+};
 
 /// Which engine holds the data. `Memory` forgets everything when the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,4 +76,28 @@ pub trait EngineSnapshot: Send {
         table: &str,
         each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), EngineError>;
+}
+
+/// What opening the data directory yields.
+pub(crate) struct Opened {
+    pub(crate) engine: Arc<dyn Engine>,
+    /// The last position that is on disk.
+    pub(crate) position: Position,
+    pub(crate) incarnation: u64,
+    pub(crate) disk: DiskGuard,
+    /// Held as long as the store is open.
+    pub(crate) lock: Option<File>,
+}
+
+pub(crate) fn open(config: &Config, incarnation: u64) -> Result<Opened, OpenError> {
+    match config.engine {
+        EngineKind::Memory => Ok(Opened {
+            engine: Arc::new(memory::Memory::default()),
+            position: 0,
+            incarnation,
+            disk: DiskGuard::unlimited(),
+            lock: None,
+        }),
+        EngineKind::Fjall | EngineKind::Sled => unimplemented!(),
+    }
 }

@@ -42,8 +42,6 @@ pub struct Config {
     pub ballast_bytes: u64,
     /// Below this much free space writes are refused and reads go on. Bytes.
     pub low_water_bytes: u64,
-    /// Batches that may wait for the writer before submitters wait too.
-    pub queue_batches: usize,
 }
 
 impl Config {
@@ -58,7 +56,6 @@ impl Config {
             path,
             ballast_bytes: 64 << 20,
             low_water_bytes: 512 << 20,
-            queue_batches: 8192,
         }
     }
 }
@@ -158,7 +155,6 @@ pub(crate) struct Shared {
     pub(crate) failure: watch::Sender<Option<String>>,
     pub(crate) flushed: watch::Sender<u64>,
     pub(crate) disk: DiskGuard,
-    pub(crate) slots: Arc<tokio::sync::Semaphore>,
     sequencer: Mutex<Sequencer>,
     writer: Mutex<Option<JoinHandle<()>>>,
     incarnation: u64,
@@ -242,7 +238,6 @@ impl Store {
             failure: watch::Sender::new(None),
             flushed: watch::Sender::new(0),
             disk: opened.disk,
-            slots: Arc::new(tokio::sync::Semaphore::new(config.queue_batches)),
             sequencer: Mutex::new(Sequencer {
                 next_position: opened.position + 1,
                 next_ticket: 1,
@@ -326,7 +321,7 @@ impl Store {
     }
 
     /// Hands a batch to the writer and returns at once. Batches become durable in the order of
-    /// submission.
+    /// submission. The queue is as long as there are submitters that wait; each waits for its own.
     ///
     /// `build` is called with the position of the batch's first fact, while no other batch can be
     /// submitted: it must only put together what is already computed. If it returns an error
@@ -366,15 +361,7 @@ impl Store {
 
     /// Applies a batch and waits until it is durable.
     pub async fn commit(&self, batch: Batch) -> Result<Position, CommitError> {
-        self.admit().await?;
         self.submit(batch)?.await
-    }
-
-    /// Waits while too many batches are queued. Call before taking a lock that others need, and
-    /// then [`submit`](Self::submit).
-    pub async fn admit(&self) -> Result<(), CommitError> {
-        let slot = self.shared.slots.acquire().await;
-        slot.map(drop).map_err(|_| CommitError::Failed("the store is closed".to_owned()))
     }
 
     /// For answering from a row that [`get_latest`](Self::get_latest) returned: wait for this
