@@ -28,7 +28,8 @@ impl World {
             let id = alice.say(&direct, "only for you").await?;
             let event = bob.until_event(&id).await?;
             ensure!(
-                event["content"]["body"] == "only for you" && event["sender"] == alice.id().as_str(),
+                event["content"]["body"] == "only for you"
+                    && event["sender"] == alice.id().as_str(),
                 "got {event}"
             );
             Ok(())
@@ -67,8 +68,11 @@ impl World {
             Ok(())
         })
         .await;
-        step.run("a new device reads back to the creation of the room", read_back(carol, &group, &backlog))
-            .await;
+        step.run(
+            "a new device reads back to the creation of the room",
+            read_back(carol, &group, &backlog),
+        )
+        .await;
         Ok(())
     }
 }
@@ -81,12 +85,16 @@ async fn edit(alice: &Person, bob: &mut Person, group: &RoomId, original: &Event
     let id = room.send(content).await?.response.event_id;
     let event = bob.until_event(&id).await?;
     ensure!(event["content"]["m.relates_to"]["rel_type"] == "m.replace", "got {event}");
-    ensure!(event["content"]["m.new_content"]["body"] == "Who keeps the lamp tonight?", "got {event}");
+    ensure!(
+        event["content"]["m.new_content"]["body"] == "Who keeps the lamp tonight?",
+        "got {event}"
+    );
     Ok(())
 }
 
 async fn react(alice: &mut Person, bob: &Person, group: &RoomId, original: &EventId) -> Result<()> {
-    let content = ReactionEventContent::new(Annotation::new(original.to_owned(), TURTLE.to_owned()));
+    let content =
+        ReactionEventContent::new(Annotation::new(original.to_owned(), TURTLE.to_owned()));
     let id = bob.room(group)?.send(content).await?.response.event_id;
     let event = alice.until_event(&id).await?;
     ensure!(
@@ -98,20 +106,30 @@ async fn react(alice: &mut Person, bob: &Person, group: &RoomId, original: &Even
 
 async fn aggregate(carol: &Person, group: &RoomId, original: &EventId) -> Result<()> {
     let room = carol.room(group)?;
-    let options =
-        RelationsOptions { include_relations: IncludeRelations::AllRelations, ..Default::default() };
+    let options = RelationsOptions {
+        include_relations: IncludeRelations::AllRelations,
+        ..Default::default()
+    };
     let relations = room.relations(original.to_owned(), options).await?;
     let mut kinds = Vec::new();
     for event in &relations.chunk {
         let event: Value = serde_json::from_str(event.raw().json().get())?;
-        kinds.push(event["content"]["m.relates_to"]["rel_type"].as_str().unwrap_or_default().to_owned());
+        kinds.push(
+            event["content"]["m.relates_to"]["rel_type"].as_str().unwrap_or_default().to_owned(),
+        );
     }
     kinds.sort();
     ensure!(kinds == ["m.annotation", "m.replace"], "the relations are {kinds:?}");
     let event: Value = serde_json::from_str(room.event(original, None).await?.raw().json().get())?;
     let edit = &event["unsigned"]["m.relations"]["m.replace"];
-    ensure!(edit["content"]["m.new_content"]["body"] == "Who keeps the lamp tonight?", "no edit in {event}");
-    ensure!(event["content"]["body"] == "Who keeps the lamp tonihgt?", "the original was replaced: {event}");
+    ensure!(
+        edit["content"]["m.new_content"]["body"] == "Who keeps the lamp tonight?",
+        "no edit in {event}"
+    );
+    ensure!(
+        event["content"]["body"] == "Who keeps the lamp tonihgt?",
+        "the original was replaced: {event}"
+    );
     Ok(())
 }
 
@@ -125,16 +143,21 @@ async fn redact(bob: &mut Person, carol: &Person, group: &RoomId) -> Result<()> 
         event["redacts"] == mistake.as_str() && event["content"]["redacts"] == mistake.as_str(),
         "got {event}"
     );
-    let left: Value = serde_json::from_str(bob.room(group)?.event(&mistake, None).await?.raw().json().get())?;
+    let left: Value =
+        serde_json::from_str(bob.room(group)?.event(&mistake, None).await?.raw().json().get())?;
     ensure!(left["content"] == serde_json::json!({}), "the content is still there: {left}");
-    ensure!(left["unsigned"]["redacted_because"]["event_id"] == id.as_str(), "no redacted_because in {left}");
+    ensure!(
+        left["unsigned"]["redacted_because"]["event_id"] == id.as_str(),
+        "no redacted_because in {left}"
+    );
     Ok(())
 }
 
 async fn read_back(carol: &Person, group: &RoomId, backlog: &[String]) -> Result<()> {
     let mut newcomer = carol.newcomer(5).await?;
     let sync = newcomer.sync(Default::default()).await?;
-    let timeline = &sync.rooms.joined.get(group).context("the room is not in the first sync")?.timeline;
+    let timeline =
+        &sync.rooms.joined.get(group).context("the room is not in the first sync")?.timeline;
     ensure!(
         timeline.limited && timeline.events.len() == 5,
         "{} events, limited: {}",

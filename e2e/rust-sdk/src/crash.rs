@@ -22,7 +22,8 @@ impl World {
 
         step.within(CRASH, "send before, during and after a crash of the server", async {
             say_all(bob, &group, &before).await?;
-            let restart = async { Ok(Command::new("sh").arg("-c").arg(restart_command).status().await?) };
+            let restart =
+                async { Ok(Command::new("sh").arg("-c").arg(restart_command).status().await?) };
             let watch = alice.until("what was sent before the crash", async |alice: &Person| {
                 (alice.bodies(&group, "storm ").len() > EACH).then_some(())
             });
@@ -31,8 +32,13 @@ impl World {
             say_all(bob, &group, &after).await
         })
         .await;
-        step.run("who synced through the crash missed nothing", arrive(alice, &group, &expected)).await;
-        step.run("who came back with an old token missed nothing", arrive(carol, &group, &expected)).await;
+        step.run("who synced through the crash missed nothing", arrive(alice, &group, &expected))
+            .await;
+        step.run(
+            "who came back with an old token missed nothing",
+            arrive(carol, &group, &expected),
+        )
+        .await;
         step.run("no event was delivered twice", async {
             for person in [alice, bob, carol] {
                 ensure!(

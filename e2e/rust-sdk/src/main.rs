@@ -10,10 +10,7 @@ mod steps;
 use std::{env, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
-use matrix_sdk::{
-    RumaApiError,
-    ruma::{OwnedRoomId, TransactionId, api::error::ErrorKind},
-};
+use matrix_sdk::ruma::{OwnedRoomId, TransactionId, api::error::ErrorKind};
 use person::Person;
 use steps::{ScenarioOver, Steps};
 
@@ -108,8 +105,8 @@ impl World {
                 let Err(error) = bob.client.whoami().await else {
                     bail!("the token still works after the log-out");
                 };
-                match error.as_ruma_api_error().map(RumaApiError::error_kind) {
-                    Some(Some(ErrorKind::UnknownToken { .. })) => Ok(()),
+                match error.client_api_error_kind() {
+                    Some(ErrorKind::UnknownToken { .. }) => Ok(()),
                     _ => bail!("instead of M_UNKNOWN_TOKEN: {error}"),
                 }
             })

@@ -22,7 +22,12 @@ impl World {
             bob.client.account().set_display_name(Some("Bob the keeper")).await?;
             alice
                 .until("the new name", async |alice: &Person| {
-                    let member = alice.client.get_room(&group)?.get_member_no_sync(bob.id()).await.ok()??;
+                    let member = alice
+                        .client
+                        .get_room(&group)?
+                        .get_member_no_sync(bob.id())
+                        .await
+                        .ok()??;
                     (member.display_name() == Some("Bob the keeper")).then_some(())
                 })
                 .await
@@ -40,21 +45,31 @@ async fn typing(alice: &mut Person, bob: &Person, group: &RoomId) -> Result<()> 
         })
         .await?;
     room.typing_notice(false).await?;
-    alice.until("bob not typing", async |alice: &Person| alice.typing(group)?.is_empty().then_some(())).await
+    alice
+        .until("bob not typing", async |alice: &Person| {
+            alice.typing(group)?.is_empty().then_some(())
+        })
+        .await
 }
 
 async fn receipt(alice: &mut Person, bob: &mut Person, group: &RoomId) -> Result<()> {
     let id = say_and_wait(alice, bob, group, "read this").await?;
     bob.until("the unread count", async |bob: &Person| {
-        (bob.client.get_room(group)?.unread_notification_counts().notification_count > 0).then_some(())
+        (bob.client.get_room(group)?.unread_notification_counts().notification_count > 0)
+            .then_some(())
     })
     .await?;
-    bob.room(group)?.send_single_receipt(ReceiptType::Read, ReceiptThread::Unthreaded, id.clone()).await?;
+    bob.room(group)?
+        .send_single_receipt(ReceiptType::Read, ReceiptThread::Unthreaded, id.clone())
+        .await?;
     alice
-        .until("bob's receipt", async |alice: &Person| alice.has_receipt(group, &id, bob.id()).then_some(()))
+        .until("bob's receipt", async |alice: &Person| {
+            alice.has_receipt(group, &id, bob.id()).then_some(())
+        })
         .await?;
     bob.until("nothing unread", async |bob: &Person| {
-        (bob.client.get_room(group)?.unread_notification_counts().notification_count == 0).then_some(())
+        (bob.client.get_room(group)?.unread_notification_counts().notification_count == 0)
+            .then_some(())
     })
     .await
 }
@@ -74,6 +89,8 @@ async fn presence(alice: &mut Person, bob: &mut Person) -> Result<()> {
     ensure!(status == Some("out fishing"), "the status message is {status:?}");
     bob.client.send(set_presence::v3::Request::new(bob_id.clone(), PresenceState::Online)).await?;
     alice
-        .until("bob back", async |alice: &Person| (alice.presence_of(&bob_id).0 == "online").then_some(()))
+        .until("bob back", async |alice: &Person| {
+            (alice.presence_of(&bob_id).0 == "online").then_some(())
+        })
         .await
 }

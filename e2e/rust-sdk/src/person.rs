@@ -13,7 +13,7 @@ use matrix_sdk::{
         EventId, OwnedEventId, RoomId, UserId,
         api::client::{
             account::register,
-            filter::FilterDefinition,
+            filter::{FilterDefinition, LazyLoadOptions},
             sync::sync_events::v3::Filter,
             uiaa::{AuthData, Dummy},
         },
@@ -42,7 +42,8 @@ impl Person {
     pub(crate) async fn new(server: &str, name: &str) -> Result<Self> {
         // With a retry limit the SDK repeats a request whose connection broke, with the same transaction id.
         let retries = RequestConfig::new().retry_limit(60).max_retry_time(Duration::from_secs(1));
-        let client = Client::builder().homeserver_url(server).request_config(retries).build().await?;
+        let client =
+            Client::builder().homeserver_url(server).request_config(retries).build().await?;
         Ok(Self {
             name: name.to_owned(),
             client,
@@ -63,10 +64,12 @@ impl Person {
         let Err(challenge) = self.client.matrix_auth().register(request.clone()).await else {
             bail!("registered without authentication");
         };
-        let info =
-            challenge.as_uiaa_response().with_context(|| format!("no UIA challenge but {challenge}"))?;
+        let info = challenge
+            .as_uiaa_response()
+            .with_context(|| format!("no UIA challenge but {challenge}"))?;
         ensure!(info.session.is_some(), "the challenge has no session");
-        request.auth = Some(AuthData::Dummy(assign!(Dummy::new(), { session: info.session.clone() })));
+        request.auth =
+            Some(AuthData::Dummy(assign!(Dummy::new(), { session: info.session.clone() })));
         self.client.matrix_auth().register(request).await?;
         ensure!(!self.client.matrix_auth().logged_in(), "inhibit_login was ignored");
         Ok(())
@@ -91,14 +94,20 @@ impl Person {
     }
 
     pub(crate) fn room(&self, id: &RoomId) -> Result<Room> {
-        self.client.get_room(id).with_context(|| format!("{} does not know the room {id}", self.name))
+        self.client
+            .get_room(id)
+            .with_context(|| format!("{} does not know the room {id}", self.name))
     }
 
     /// One request, continued from the token of the last one, which the SDK keeps.
     pub(crate) async fn sync(&mut self, long_poll: Duration) -> Result<SyncResponse> {
         let mut filter = FilterDefinition::default();
         filter.room.timeline.limit = Some(self.timeline_limit.into());
-        let settings = SyncSettings::new().timeout(long_poll).filter(Filter::FilterDefinition(filter));
+        // As Element does: members come with what they say, counts with the summary.
+        filter.room.state.lazy_load_options =
+            LazyLoadOptions::Enabled { include_redundant_members: false };
+        let settings =
+            SyncSettings::new().timeout(long_poll).filter(Filter::FilterDefinition(filter));
         let response = self.client.sync_once(settings).await?;
         self.record(&response)?;
         Ok(response)
@@ -107,15 +116,18 @@ impl Person {
     fn record(&mut self, response: &SyncResponse) -> Result<()> {
         for (room_id, update) in &response.rooms.joined {
             for event in &update.timeline.events {
-                self.timeline.push((room_id.to_string(), serde_json::from_str(event.raw().json().get())?));
+                self.timeline
+                    .push((room_id.to_string(), serde_json::from_str(event.raw().json().get())?));
             }
             for event in &update.ephemeral {
-                self.ephemeral.push((room_id.to_string(), serde_json::from_str(event.json().get())?));
+                self.ephemeral
+                    .push((room_id.to_string(), serde_json::from_str(event.json().get())?));
             }
         }
         for event in &response.presence {
             let typed = event.deserialize().context("a presence event that the SDK can't read")?;
-            self.presence.insert(typed.sender.to_string(), serde_json::from_str(event.json().get())?);
+            self.presence
+                .insert(typed.sender.to_string(), serde_json::from_str(event.json().get())?);
         }
         Ok(())
     }
@@ -145,7 +157,10 @@ impl Person {
         self.timeline.iter().map(|(_, event)| event).find(|event| event["event_id"] == id.as_str())
     }
 
-    pub(crate) fn events<'a>(&'a self, room: &'a RoomId) -> impl Iterator<Item = &'a Value> {
+    pub(crate) fn events<'a>(
+        &'a self,
+        room: &'a RoomId,
+    ) -> impl DoubleEndedIterator<Item = &'a Value> {
         self.timeline.iter().filter(move |(id, _)| id == room.as_str()).map(|(_, event)| event)
     }
 
@@ -161,7 +176,7 @@ impl Person {
     }
 
     /// Who types in the room, by the last word on it.
-    pub(crate) fn typing(&self, room: &RoomId) -> Option<Vec<&str>> {
+    pub(crate) fn typing<'a>(&'a self, room: &'a RoomId) -> Option<Vec<&'a str>> {
         let mut notices = self.ephemerals(room, "m.typing");
         let users = notices.next_back()?["content"]["user_ids"].as_array()?;
         Some(users.iter().filter_map(Value::as_str).collect())
@@ -182,7 +197,8 @@ impl Person {
     }
 
     pub(crate) fn presence_of(&self, user: &UserId) -> (&str, Option<&str>) {
-        let content = self.presence.get(user.as_str()).map_or(&Value::Null, |event| &event["content"]);
+        let content =
+            self.presence.get(user.as_str()).map_or(&Value::Null, |event| &event["content"]);
         (content["presence"].as_str().unwrap_or("unknown"), content["status_msg"].as_str())
     }
 

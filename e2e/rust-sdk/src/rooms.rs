@@ -6,7 +6,7 @@ use matrix_sdk::{
     ruma::{
         OwnedRoomId, RoomId,
         api::client::room::create_room::v3::{Request, RoomPreset},
-        assign,
+        assign, int,
     },
 };
 
@@ -15,11 +15,13 @@ use crate::{World, person::Person, steps::ScenarioOver};
 impl World {
     pub(crate) async fn make_rooms(&mut self) -> Result<(), ScenarioOver> {
         let Self { step, alice, bob, carol, .. } = self;
-        let direct =
-            step.essential("create a direct room; the other is invited", open_direct(alice, bob)).await?;
+        let direct = step
+            .essential("create a direct room; the other is invited", open_direct(alice, bob))
+            .await?;
         step.essential("accept the direct invite", accept_direct(alice, bob, &direct)).await?;
-        let group =
-            step.essential("create a group room; two are invited", open_group(alice, bob, carol)).await?;
+        let group = step
+            .essential("create a group room; two are invited", open_group(alice, bob, carol))
+            .await?;
         step.essential("accept the group invites; all see three members", async {
             for person in [&*bob, &*carol] {
                 person.room(&group)?.join().await?;
@@ -28,7 +30,8 @@ impl World {
                 person
                     .until("three members", async |person: &Person| {
                         let room = person.client.get_room(&group)?;
-                        (room.state() == RoomState::Joined && room.joined_members_count() == 3).then_some(())
+                        (room.state() == RoomState::Joined && room.joined_members_count() == 3)
+                            .then_some(())
                     })
                     .await?;
                 let members = person.room(&group)?.members(RoomMemberships::JOIN).await?;
@@ -80,11 +83,15 @@ async fn accept_direct(alice: &mut Person, bob: &mut Person, direct: &RoomId) ->
     })
     .await?;
     let level = alice.room(direct)?.get_user_power_level(&bob_id).await?;
-    ensure!(level >= 100i64.try_into()?, "a trusted private chat leaves the other at {level:?}");
+    ensure!(level >= int!(100), "a trusted private chat leaves the other at {level:?}");
     Ok(())
 }
 
-async fn open_group(alice: &mut Person, bob: &mut Person, carol: &mut Person) -> Result<OwnedRoomId> {
+async fn open_group(
+    alice: &mut Person,
+    bob: &mut Person,
+    carol: &mut Person,
+) -> Result<OwnedRoomId> {
     let request = assign!(Request::new(), {
         name: Some("The lighthouse".to_owned()),
         topic: Some("Keepers only".to_owned()),

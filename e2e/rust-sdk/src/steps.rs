@@ -18,7 +18,11 @@ pub(crate) struct ScenarioOver;
 
 impl Steps {
     /// A failed step does not hide the next ones.
-    pub(crate) async fn run<T>(&mut self, name: &str, action: impl Future<Output = Result<T>>) -> Option<T> {
+    pub(crate) async fn run<T>(
+        &mut self,
+        name: &str,
+        action: impl Future<Output = Result<T>>,
+    ) -> Option<T> {
         self.within(STEP, name, action).await
     }
 
