@@ -13,7 +13,10 @@ export class Rooms {
     this.reset();
   }
 
+  /** Forgets what the server said, not what it has yet to answer. */
   reset() {
+    const rooms = this.byId?.values() ?? [];
+    this.unanswered = new Map([...rooms].map((room) => [room.id, room.echoes]));
     this.byId = new Map();
     this.presence = new Map();
   }
@@ -41,7 +44,11 @@ export class Rooms {
   }
 
   #room(id) {
-    if (!this.byId.has(id)) this.byId.set(id, new Room(id, this.userId));
+    if (!this.byId.has(id)) {
+      const room = new Room(id, this.userId);
+      room.echoes = this.unanswered.get(id) ?? [];
+      this.byId.set(id, room);
+    }
     return this.byId.get(id);
   }
 
@@ -65,6 +72,9 @@ export class Rooms {
 }
 
 export class Room {
+  /** The answer of `items()` until something changes it: the room list asks on every draw. */
+  #items;
+
   constructor(id, userId) {
     this.id = id;
     this.userId = userId;
@@ -79,6 +89,7 @@ export class Room {
 
   #forget() {
     this.state = new Map();
+    this.names = new Map();
     this.#clearTimeline();
   }
 
@@ -90,6 +101,7 @@ export class Room {
   }
 
   applyJoined(update) {
+    this.#items = undefined;
     // After an invitation the room comes in full, and the stripped state must not shine through.
     if (this.membership !== "join") this.#forget();
     this.membership = "join";
@@ -101,6 +113,7 @@ export class Room {
   }
 
   applyInvite(update) {
+    this.#items = undefined;
     this.#forget();
     this.membership = "invite";
     for (const event of update.invite_state?.events ?? []) this.#setState(event);
@@ -138,6 +151,7 @@ export class Room {
   #setState(event) {
     if (!this.state.has(event.type)) this.state.set(event.type, new Map());
     this.state.get(event.type).set(event.state_key, event);
+    if (event.type === "m.room.member") this.names.clear();
   }
 
   #applyEphemeral({ type, content }) {
@@ -155,6 +169,7 @@ export class Room {
   /** Puts one page of history before what is known. `from` guards against a gap that came in between. */
   prepend(from, { chunk = [], end }) {
     if (from !== this.prevBatch) return;
+    this.#items = undefined;
     const older = [];
     for (const event of chunk) {
       if (this.events.has(event.event_id)) continue;
@@ -177,11 +192,13 @@ export class Room {
     const event = { event_id: `~${txnId}`, type, content, sender: this.userId, unsigned, ...extra };
     event.origin_server_ts = Date.now();
     this.echoes.push({ txnId, event, status: "sending" });
+    this.#items = undefined;
   }
 
   confirmEcho(txnId, eventId) {
     const echo = this.echoes.find((e) => e.txnId === txnId);
     if (!echo) return;
+    this.#items = undefined;
     echo.eventId = eventId;
     echo.status = "sent";
     if (this.events.has(eventId)) this.#dropEcho(this.events.get(eventId));
@@ -190,10 +207,12 @@ export class Room {
   markEcho(txnId, status) {
     const echo = this.echoes.find((e) => e.txnId === txnId);
     if (echo) echo.status = status;
+    this.#items = undefined;
   }
 
   discardEcho(txnId) {
     this.echoes = this.echoes.filter((echo) => echo.txnId !== txnId);
+    this.#items = undefined;
   }
 
   #dropEcho(event) {
@@ -257,7 +276,13 @@ export class Room {
     return found.sort((a, b) => a.name.localeCompare(b.name));
   }
 
+  /** Kept until a member changes: every row of a timeline asks, and the answer looks at all members. */
   memberName(userId) {
+    if (!this.names.has(userId)) this.names.set(userId, this.#unambiguousName(userId));
+    return this.names.get(userId);
+  }
+
+  #unambiguousName(userId) {
     const name = text(this.#content("m.room.member", userId).displayname);
     if (!name) return localpart(userId);
     for (const [other, { content }] of this.state.get("m.room.member")) {
@@ -278,6 +303,10 @@ export class Room {
 
   /** Messages and notices in order, each with what later events made of it. */
   items() {
+    return (this.#items ??= this.#collectItems());
+  }
+
+  #collectItems() {
     const events = this.order.map((id) => this.events.get(id));
     const all = [...events, ...this.echoes.map((echo) => echo.event)];
     const relations = collectRelations(all, this.userId);
