@@ -14,11 +14,11 @@ use std::{collections::HashSet, sync::Arc};
 
 use ruma::{EventId, OwnedEventId, UserId};
 
+pub(crate) use self::{create::Create, selection::auth_keys};
 pub use self::{
     power_levels::{Level, PowerLevels},
     selection::auth_events_for,
 };
-pub(crate) use self::{create::Create, selection::auth_keys};
 use crate::{Pdu, RoomVersion, pdu::room_create_event_id};
 
 /// Why an event is not authorised.
@@ -135,9 +135,9 @@ fn check_auth_events(
     let mut seen = HashSet::new();
     for id in pdu.auth_events() {
         let event = fetch_event(id).ok_or_else(|| AuthError::MissingEvent(id.clone()))?;
-        let entry = expected.iter().position(|(event_type, state_key)| {
-            event.is_state_of(event_type, state_key)
-        });
+        let entry = expected
+            .iter()
+            .position(|(event_type, state_key)| event.is_state_of(event_type, state_key));
         let Some(entry) = entry else {
             return Err(forbidden(format!("{id} is not among the auth events to select")));
         };
@@ -174,9 +174,8 @@ pub(crate) fn check_with(version: &RoomVersion, pdu: &Pdu, state: &impl AuthStat
     if pdu.event_type() == "m.room.create" {
         return Ok(());
     }
-    let create = state
-        .get("m.room.create", "")
-        .ok_or_else(|| forbidden("the room has no create event"))?;
+    let create =
+        state.get("m.room.create", "").ok_or_else(|| forbidden("the room has no create event"))?;
     // Rule 4.
     require(
         Create::read(version, &create).federates()
@@ -199,12 +198,7 @@ pub(crate) fn check_with(version: &RoomVersion, pdu: &Pdu, state: &impl AuthStat
 }
 
 /// Rules 6 to 11.
-fn check_other(
-    version: &RoomVersion,
-    pdu: &Pdu,
-    create: &Pdu,
-    state: &impl AuthState,
-) -> Verdict {
+fn check_other(version: &RoomVersion, pdu: &Pdu, create: &Pdu, state: &impl AuthState) -> Verdict {
     require(
         state.membership(pdu.sender()) == Membership::Join,
         "the sender is not joined to the room",

@@ -70,8 +70,7 @@ impl Fields {
 }
 
 fn too_long(text: &str, version: &RoomVersion) -> bool {
-    let length =
-        if version.measures_ids_in_bytes() { text.len() } else { text.chars().count() };
+    let length = if version.measures_ids_in_bytes() { text.len() } else { text.chars().count() };
     length > MAX_ID_BYTES
 }
 
@@ -179,11 +178,7 @@ fn references(
 }
 
 /// The target of a redaction. One that is absent or malformed redacts nothing, and is no error.
-fn redacts(
-    event: &Object<'_>,
-    event_type: &str,
-    version: &RoomVersion,
-) -> Option<OwnedEventId> {
+fn redacts(event: &Object<'_>, event_type: &str, version: &RoomVersion) -> Option<OwnedEventId> {
     if event_type != "m.room.redaction" {
         return None;
     }

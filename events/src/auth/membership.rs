@@ -93,10 +93,18 @@ impl<S: AuthState> Change<'_, S> {
                 require(welcome, "the user is not invited")
             }
             JoinRule::Restricted if self.version.restricted_joins() => {
-                if welcome { Ok(()) } else { self.check_restricted_join() }
+                if welcome {
+                    Ok(())
+                } else {
+                    self.check_restricted_join()
+                }
             }
             JoinRule::KnockRestricted if self.version.knock_restricted_joins() => {
-                if welcome { Ok(()) } else { self.check_restricted_join() }
+                if welcome {
+                    Ok(())
+                } else {
+                    self.check_restricted_join()
+                }
             }
             _ => Err(forbidden("the room's join rule lets nobody in")),
         }
@@ -179,10 +187,7 @@ impl<S: AuthState> Change<'_, S> {
         require(knockable, "the room's join rule does not allow to knock")?;
         require(self.by_target(), "nobody knocks for another user")?;
         require(
-            matches!(
-                self.state.membership(self.target),
-                Membership::Leave | Membership::Knock
-            ),
+            matches!(self.state.membership(self.target), Membership::Leave | Membership::Knock),
             "the user is banned, invited or joined",
         )
     }

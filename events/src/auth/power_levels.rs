@@ -42,12 +42,21 @@ pub struct PowerLevels {
 impl PowerLevels {
     /// Of the create event, and of the `m.room.power_levels` event if the room has one.
     pub fn new(version: &RoomVersion, create: &Pdu, power_levels: Option<&Pdu>) -> Self {
+        Self::read(version, Some(create), power_levels)
+    }
+
+    pub(crate) fn read(
+        version: &RoomVersion,
+        create: Option<&Pdu>,
+        power_levels: Option<&Pdu>,
+    ) -> Self {
+        let creators = create.map(|create| Create::read(version, create).creators());
         let content = power_levels
             .map(|event| Levels::read(version, &event.content_object()))
             .unwrap_or_default();
         Self {
             content,
-            creators: Create::read(version, create).creators(),
+            creators: creators.unwrap_or_default(),
             creators_are_infinite: version.creators_have_infinite_power(),
             from_event: power_levels.is_some(),
         }
@@ -241,7 +250,9 @@ fn check_changed_fields(pdu: &Pdu, new: &Levels, current: &PowerLevels) -> Verdi
             Level::Int(level.copied().unwrap_or_else(|| default_of(field))) > own
         };
         if exceeds(old) || exceeds(new) {
-            return Err(forbidden(format!("the sender's power does not allow to change `{field}`")));
+            return Err(forbidden(format!(
+                "the sender's power does not allow to change `{field}`"
+            )));
         }
     }
     Ok(())

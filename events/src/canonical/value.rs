@@ -54,14 +54,6 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// An integer written as one.
-    pub(crate) fn as_integer(&self) -> Option<i64> {
-        match self {
-            Self::Number(text) => text.parse().ok(),
-            _ => None,
-        }
-    }
-
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Null => out.extend_from_slice(b"null"),

@@ -1,0 +1,118 @@
+//! The iterative auth checks: events are applied to a state one by one, if that state allows them.
+
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
+
+use ruma::{EventId, OwnedEventId};
+
+use super::super::{Events, ResolveError, StateMap, graph::AuthGraph};
+use crate::{
+    Pdu, RoomVersion,
+    auth::{AuthState, PowerLevels, check_with},
+};
+
+pub(super) struct AuthChecks<'a, F> {
+    version: &'a RoomVersion,
+    graph: &'a AuthGraph,
+    events: &'a Events<F>,
+    create: Option<&'a Pdu>,
+    /// The state that the checks started from.
+    base: Option<&'a StateMap>,
+    /// What was applied since.
+    resolved: StateMap,
+    /// By the ids of the create and the power level event.
+    power_levels: RefCell<HashMap<(OwnedEventId, Option<OwnedEventId>), Arc<PowerLevels>>>,
+}
+
+impl<'a, F: Fn(&EventId) -> Option<Arc<Pdu>>> AuthChecks<'a, F> {
+    pub(super) fn new(
+        version: &'a RoomVersion,
+        graph: &'a AuthGraph,
+        events: &'a Events<F>,
+        create: Option<&'a Pdu>,
+        base: Option<&'a StateMap>,
+    ) -> Self {
+        let (resolved, power_levels) = (StateMap::new(), RefCell::default());
+        Self { version, graph, events, create, base, resolved, power_levels }
+    }
+
+    /// Applies the event, or ignores it if the rules do not allow it.
+    pub(super) fn apply(&mut self, node: usize) -> Result<(), ResolveError> {
+        let event = &self.graph.node(node).event;
+        let Some(state_key) = event.state_key() else { return Ok(()) };
+        let state = StateOf { checks: self, node, missing: RefCell::new(None) };
+        let allowed = check_with(self.version, event, &state).is_ok();
+        if let Some(error) = state.missing.into_inner() {
+            return Err(error);
+        }
+        if allowed {
+            let key = (event.event_type().to_owned(), state_key.to_owned());
+            self.resolved.insert(key, event.event_id().clone());
+        }
+        Ok(())
+    }
+
+    pub(super) fn in_force(&self, event_type: &str, state_key: &str) -> Option<&OwnedEventId> {
+        let key = (event_type.to_owned(), state_key.to_owned());
+        self.resolved.get(&key).or_else(|| self.base?.get(&key))
+    }
+
+    pub(super) fn into_resolved(self) -> StateMap {
+        self.resolved
+    }
+}
+
+/// The state that one event is checked against. "If a (`event_type`, `state_key`) key that is
+/// required for checking the authorization rules is not present in the state, then the appropriate
+/// state event from the event's `auth_events` is used if the auth event is not rejected."
+struct StateOf<'a, F> {
+    checks: &'a AuthChecks<'a, F>,
+    node: usize,
+    missing: RefCell<Option<ResolveError>>,
+}
+
+impl<F: Fn(&EventId) -> Option<Arc<Pdu>>> StateOf<'_, F> {
+    fn fetch(&self, id: &EventId) -> Option<Arc<Pdu>> {
+        match self.checks.events.get(id) {
+            Ok(event) => Some(event),
+            Err(error) => {
+                self.missing.replace(Some(error));
+                None
+            }
+        }
+    }
+
+    fn among_auth_events(&self, event_type: &str, state_key: &str) -> Option<Arc<Pdu>> {
+        let graph = self.checks.graph;
+        let auth = graph.node(self.node).auth.iter().map(|&auth| &graph.node(auth).event);
+        let mut matching = auth.filter(|event| event.is_state_of(event_type, state_key));
+        matching.find(|event| !event.rejected()).cloned()
+    }
+}
+
+impl<F: Fn(&EventId) -> Option<Arc<Pdu>>> AuthState for StateOf<'_, F> {
+    fn get(&self, event_type: &str, state_key: &str) -> Option<Arc<Pdu>> {
+        let in_force = self.checks.in_force(event_type, state_key);
+        if let Some(event) = in_force.and_then(|id| self.fetch(id))
+            && !event.rejected()
+        {
+            return Some(event);
+        }
+        let event = self.among_auth_events(event_type, state_key);
+        // In version 12 no event cites the create event: its room id does.
+        let implied = self.checks.version.room_id_is_create_hash() && event_type == "m.room.create";
+        if event.is_none() && implied {
+            return self.checks.create.and_then(|create| self.fetch(create.event_id()));
+        }
+        event
+    }
+
+    fn power_levels(&self, version: &RoomVersion, create: &Pdu) -> Arc<PowerLevels> {
+        let event = self.get("m.room.power_levels", "");
+        let key = (create.event_id().clone(), event.as_ref().map(|event| event.event_id().clone()));
+        let mut known = self.checks.power_levels.borrow_mut();
+        let levels = known
+            .entry(key)
+            .or_insert_with(|| Arc::new(PowerLevels::new(version, create, event.as_deref())));
+        levels.clone()
+    }
+}
