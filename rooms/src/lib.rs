@@ -1,1 +1,53 @@
-//! rooms
+//! The room engine: one writer per room, state as a persistent trie, and every read checked
+//! against history visibility.
+//!
+//! It does not know who consumes what it writes: a commit appends facts to the store's log in the
+//! same batch, and sync, federation and push follow the log. Start reading at [`Rooms`], then
+//! `room.rs` (what is in memory of a room), `draft.rs` (how an event comes into being), `send.rs`.
+
+mod rooms;
+
+mod content;
+mod draft;
+mod error;
+mod facts;
+mod room;
+mod store;
+mod stored_event;
+mod trie;
+
+mod create;
+mod membership;
+mod redaction;
+mod send;
+mod state;
+mod state_rules;
+mod unsigned;
+mod upgrade;
+
+mod aliases;
+mod directory;
+mod receipts;
+mod relations;
+mod spaces;
+mod timeline;
+mod typing;
+mod visibility;
+
+pub use create::{CreateRoom, InitialState, Preset};
+pub use directory::{PublicRoom, PublicRoomsPage, PublicRoomsQuery};
+pub use error::Error;
+pub use facts::{MembershipFact, ReceiptFact, RoomEventFact, stream};
+pub use membership::{JoinRequest, KnockRequest, MembershipChange, Profile, UserRoom};
+pub use receipts::{NewReceipt, Receipt};
+pub use relations::{RelationsPage, RelationsQuery};
+pub use room::RoomView;
+pub use rooms::{Config, Rooms};
+pub use send::{NewEvent, Redaction, Txn};
+pub use spaces::{HierarchyPage, HierarchyQuery, RoomSummary};
+pub use stored_event::{EventStatus, StoredEvent, TxnEcho};
+pub use timeline::{Context, MessagesQuery, Page};
+pub use trie::Root;
+pub use typing::TypingChange;
+pub use unsigned::UnsignedFor;
+pub use upgrade::UpgradeRoom;

@@ -1,0 +1,64 @@
+//! The facts that rooms write to the log.
+
+use bytes::Bytes;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, events::room::member::MembershipState};
+use serde::{Deserialize, Serialize};
+use storage::{Fact, Position};
+
+/// Kinds of facts; unique in the process.
+pub mod stream {
+    /// An event was appended. Subject: the room id. Payload: [`RoomEventFact`](crate::RoomEventFact).
+    pub const EVENT: u8 = 1;
+    /// A receipt moved. Subject: the room id. Payload: [`ReceiptFact`](crate::ReceiptFact).
+    pub const RECEIPT: u8 = 2;
+    /// A local user's membership changed. Subject: the user id, so that who is not yet in the
+    /// room is woken. Payload: [`MembershipFact`](crate::MembershipFact).
+    pub const MEMBERSHIP: u8 = 3;
+}
+
+/// The position of the fact is the position of the event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomEventFact {
+    pub event_id: OwnedEventId,
+    pub event_type: String,
+    pub state_key: Option<String>,
+    pub sender: OwnedUserId,
+    /// For `m.room.member`: whose membership is now what.
+    pub membership: Option<(OwnedUserId, MembershipState)>,
+    /// For a redaction: the event it redacted.
+    pub redacts: Option<OwnedEventId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembershipFact {
+    pub room_id: OwnedRoomId,
+    pub membership: MembershipState,
+    pub event_position: Position,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptFact {
+    pub user_id: OwnedUserId,
+    /// `m.read`, `m.read.private` or a vendor's.
+    pub kind: String,
+    /// Empty for an unthreaded receipt.
+    pub thread: String,
+    pub event_id: OwnedEventId,
+}
+
+macro_rules! payload {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// `None` if the payload is not of this kind.
+            pub fn from_fact(fact: &Fact) -> Option<Self> {
+                postcard::from_bytes(&fact.payload).ok()
+            }
+
+            #[allow(dead_code)]
+            pub(crate) fn to_payload(&self) -> Bytes {
+                postcard::to_stdvec(self).expect("facts hold only what postcard can write").into()
+            }
+        }
+    )*};
+}
+payload!(RoomEventFact, MembershipFact, ReceiptFact);

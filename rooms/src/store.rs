@@ -1,0 +1,170 @@
+//! The tables of the room engine, and what their rows hold.
+//!
+//! A room's partition is the commit point of everything that happens in it; rows elsewhere are
+//! derived from it.
+
+use bytes::Bytes;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, events::room::member::MembershipState};
+use serde::{Deserialize, Serialize};
+use storage::{First, Position, Table, Versioned};
+
+use crate::{Root, trie::NodeId};
+
+macro_rules! table {
+    ($(#[$doc:meta])* $name:ident = $on_disk:literal [$partition:ty | $sort:ty] $value:ty $(, $ahead:literal)?) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(crate) struct $name;
+
+        impl Table for $name {
+            const NAME: &'static str = $on_disk;
+            $(const READ_AHEAD: bool = $ahead;)?
+            type Partition = $partition;
+            type Sort = $sort;
+            type Value = $value;
+        }
+    };
+}
+
+macro_rules! first_version {
+    ($($record:ty),* $(,)?) => {$(
+        impl Versioned for $record {
+            const VERSION: u8 = 1;
+            type Previous = First;
+        }
+    )*};
+}
+
+table! {
+    /// Room | position.
+    Events = "room_events" [String | u64] EventRecord
+}
+table! {
+    /// Event id.
+    EventIds = "room_event_ids" [String | ()] EventPlace
+}
+table! {
+    /// Room | depth, position: the topological order.
+    Depths = "room_depths" [String | (u64, u64)] ()
+}
+table! {
+    /// Room.
+    Heads = "room_heads" [String | ()] HeadRecord
+}
+table! {
+    /// Room | user, device, endpoint, transaction id.
+    Transactions = "room_transactions" [String | (String, String, String, String)] TransactionRecord, true
+}
+table! {
+    /// Room | user, whatever server they are on.
+    Members = "room_members" [String | String] MemberRecord
+}
+table! {
+    /// User of this server | room.
+    UserRooms = "user_rooms" [String | String] UserRoomRecord, true
+}
+table! {
+    /// Room | parent event, position of the child.
+    Relations = "room_relations" [String | (String, u64)] RelationRecord
+}
+table! {
+    /// Alias.
+    Aliases = "room_aliases" [String | ()] AliasRecord
+}
+table! {
+    /// Room | alias.
+    AliasesByRoom = "room_aliases_by_room" [String | String] ()
+}
+table! {
+    /// Empty | room: the published directory.
+    Published = "rooms_published" [String | String] ()
+}
+table! {
+    /// The hash of the node's content.
+    StateNodes = "state_nodes" [NodeId | ()] Bytes
+}
+
+/// An event as it was accepted, or what is left of it after a redaction.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EventRecord {
+    pub(crate) event_id: OwnedEventId,
+    pub(crate) room_version: String,
+    /// The PDU.
+    pub(crate) json: Bytes,
+    pub(crate) state_before: Root,
+    pub(crate) status: Status,
+    /// Device and transaction id of a local sender.
+    pub(crate) txn: Option<(String, String)>,
+    pub(crate) redacted_by: Option<OwnedEventId>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) enum Status {
+    Accepted,
+    SoftFailed,
+    Rejected,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EventPlace {
+    pub(crate) room_id: OwnedRoomId,
+    pub(crate) position: Position,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HeadRecord {
+    pub(crate) room_version: String,
+    pub(crate) create: OwnedEventId,
+    pub(crate) extremities: Vec<OwnedEventId>,
+    pub(crate) depth: u64,
+    pub(crate) position: Position,
+    pub(crate) state: Root,
+    pub(crate) joined_members: u64,
+    pub(crate) invited_members: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TransactionRecord {
+    pub(crate) event_id: OwnedEventId,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct MemberRecord {
+    pub(crate) membership: MembershipState,
+    pub(crate) event_id: OwnedEventId,
+    pub(crate) position: Position,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct UserRoomRecord {
+    pub(crate) membership: MembershipState,
+    pub(crate) event_id: OwnedEventId,
+    pub(crate) position: Position,
+    pub(crate) state: Root,
+    pub(crate) forgotten: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RelationRecord {
+    pub(crate) event_id: OwnedEventId,
+    pub(crate) rel_type: String,
+    pub(crate) event_type: String,
+    pub(crate) sender: OwnedUserId,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AliasRecord {
+    pub(crate) room_id: OwnedRoomId,
+    pub(crate) creator: OwnedUserId,
+}
+
+first_version!(
+    EventRecord,
+    EventPlace,
+    HeadRecord,
+    TransactionRecord,
+    MemberRecord,
+    UserRoomRecord,
+    RelationRecord,
+    AliasRecord,
+);

@@ -1,0 +1,177 @@
+//! An accepted event as readers get it: shared, and serialised once.
+
+use std::sync::Arc;
+
+use events::{ClientEvent, Pdu, RoomVersion};
+use quick_cache::{Weighter, sync::Cache};
+use ruma::{EventId, OwnedDeviceId, OwnedEventId, OwnedTransactionId};
+use storage::{Position, Store};
+
+use crate::{
+    Error, Root,
+    store::{EventIds, EventRecord, Events, Status},
+};
+
+/// What the checks said about an event when it arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventStatus {
+    Accepted,
+    /// Allowed by its own history but not by the current state: kept, never shown.
+    SoftFailed,
+    /// Kept because other events refer to it, never shown.
+    Rejected,
+}
+
+/// The transaction in which a local device sent an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TxnEcho {
+    pub device_id: OwnedDeviceId,
+    pub txn_id: OwnedTransactionId,
+}
+
+#[derive(Clone, Debug)]
+pub struct StoredEvent {
+    pub pdu: Arc<Pdu>,
+    /// The form for clients, without `unsigned`.
+    pub client: ClientEvent,
+    pub version: &'static RoomVersion,
+    pub position: Position,
+    /// The room's state just before the event.
+    pub state_before: Root,
+    /// Whoever sent it: `pdu.sender()`'s device.
+    pub txn: Option<TxnEcho>,
+    pub redacted_by: Option<OwnedEventId>,
+    pub status: EventStatus,
+}
+
+impl StoredEvent {
+    pub(crate) fn from_record(record: EventRecord, position: Position) -> Result<Self, Error> {
+        let version = RoomVersion::parse(&record.room_version)
+            .ok_or_else(|| damaged(&record.event_id, "its room version is unknown"))?;
+        let pdu = Pdu::from_json(record.json, version)
+            .map_err(|error| damaged(&record.event_id, &error.to_string()))?;
+        Ok(Self {
+            client: ClientEvent::new(&pdu, version),
+            pdu: Arc::new(pdu),
+            version,
+            position,
+            state_before: record.state_before,
+            txn: record
+                .txn
+                .map(|(device, txn)| TxnEcho { device_id: device.into(), txn_id: txn.into() }),
+            redacted_by: record.redacted_by,
+            status: match record.status {
+                Status::Accepted => EventStatus::Accepted,
+                Status::SoftFailed => EventStatus::SoftFailed,
+                Status::Rejected => EventStatus::Rejected,
+            },
+        })
+    }
+
+    pub(crate) fn to_record(&self) -> EventRecord {
+        EventRecord {
+            event_id: self.pdu.event_id().clone(),
+            room_version: self.version.as_str().to_owned(),
+            json: self.pdu.json().clone(),
+            state_before: self.state_before,
+            status: match self.status {
+                EventStatus::Accepted => Status::Accepted,
+                EventStatus::SoftFailed => Status::SoftFailed,
+                EventStatus::Rejected => Status::Rejected,
+            },
+            txn: self.txn.as_ref().map(|txn| (txn.device_id.to_string(), txn.txn_id.to_string())),
+            redacted_by: self.redacted_by.clone(),
+        }
+    }
+
+    /// What is left of the event once `redaction` has been applied to it.
+    pub(crate) fn redacted(&self, redaction: &EventId) -> Self {
+        let pdu = self.pdu.redacted(self.version);
+        Self {
+            client: ClientEvent::new(&pdu, self.version),
+            pdu: Arc::new(pdu),
+            redacted_by: Some(redaction.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    pub fn event_id(&self) -> &OwnedEventId {
+        self.pdu.event_id()
+    }
+}
+
+fn damaged(event_id: &EventId, why: &str) -> Error {
+    Error::Internal(format!("the stored event {event_id} cannot be read: {why}"))
+}
+
+#[derive(Clone)]
+struct EventWeight;
+
+impl Weighter<OwnedEventId, Arc<StoredEvent>> for EventWeight {
+    fn weight(&self, _id: &OwnedEventId, event: &Arc<StoredEvent>) -> u64 {
+        // The PDU, the client form and what is parsed out of them.
+        2 * event.pdu.json().len() as u64 + 600
+    }
+}
+
+/// Events by id: those in memory, and the way to the others.
+pub(crate) struct EventStore {
+    store: Store,
+    cache: Cache<OwnedEventId, Arc<StoredEvent>, EventWeight>,
+}
+
+impl EventStore {
+    pub(crate) fn new(store: Store, cache_bytes: u64) -> Self {
+        let expected = usize::try_from(cache_bytes / 2600).unwrap_or(usize::MAX);
+        Self { store, cache: Cache::with_weighter(expected, cache_bytes, EventWeight) }
+    }
+
+    /// Called when the event is submitted, before it is durable, and again for one that changed.
+    pub(crate) fn insert(&self, event: &Arc<StoredEvent>) {
+        self.cache.insert(event.event_id().clone(), Arc::clone(event));
+    }
+
+    /// A durable event.
+    pub(crate) async fn get(&self, id: &EventId) -> Result<Option<Arc<StoredEvent>>, Error> {
+        let durable = self.store.log().position();
+        Ok(self.find(id).await?.filter(|event| event.position <= durable))
+    }
+
+    /// An event that may not be durable yet: for the writer of its room.
+    pub(crate) async fn get_latest(&self, id: &EventId) -> Result<Option<Arc<StoredEvent>>, Error> {
+        if let Some(found) = self.find(id).await? {
+            return Ok(Some(found));
+        }
+        self.store.barrier().wait().await?;
+        self.find(id).await
+    }
+
+    /// A row of the event table as the event it holds.
+    pub(crate) fn from_row(
+        &self,
+        position: Position,
+        record: EventRecord,
+    ) -> Result<Arc<StoredEvent>, Error> {
+        // Not put into the cache from here: a row read before a redaction could replace what the
+        // redaction left.
+        match self.cache.get(&record.event_id) {
+            Some(event) => Ok(event),
+            None => Ok(Arc::new(StoredEvent::from_record(record, position)?)),
+        }
+    }
+
+    async fn find(&self, id: &EventId) -> Result<Option<Arc<StoredEvent>>, Error> {
+        // The guard is void if the event is inserted meanwhile, so a row that was read before a
+        // redaction cannot replace what the redaction left.
+        let guard = match self.cache.get_value_or_guard_async(id).await {
+            Ok(event) => return Ok(Some(event)),
+            Err(guard) => guard,
+        };
+        let Some(place) = self.store.get::<EventIds>(id, ()).await? else { return Ok(None) };
+        let row = self.store.get::<Events>(&place.room_id, place.position).await?;
+        let Some(record) = row else { return Ok(None) };
+        let event = Arc::new(StoredEvent::from_record(record, place.position)?);
+        let _replaced = guard.insert(Arc::clone(&event));
+        Ok(Some(event))
+    }
+}
