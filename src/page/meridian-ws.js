@@ -32,6 +32,7 @@ class Connection {
   #calls = new Map();
   #serial = 0;
   #heardAt = Date.now();
+  #probedAt = undefined;
   #timers = [];
   #finish;
   opened = false;
@@ -84,14 +85,25 @@ class Connection {
     for (const { reject } of calls) reject(new ConnectionLost());
   }
 
+  /** Asks for a sign of life. Judged by the answer, not by the silence: a hidden tab's timers run late. */
+  probe() {
+    if (!this.opened || this.#probedAt !== undefined) return;
+    this.#probedAt = Date.now();
+    this.call("ping", {}).catch(() => {});
+  }
+
   #watch() {
-    const quiet = Date.now() - this.#heardAt;
-    if (quiet > QUIET_MS + ANSWER_WITHIN_MS) this.drop();
-    else if (quiet > QUIET_MS) this.call("ping", {}).catch(() => {});
+    const now = Date.now();
+    if (this.#probedAt !== undefined) {
+      if (now - this.#probedAt > ANSWER_WITHIN_MS) this.drop();
+    } else if (now - this.#heardAt > QUIET_MS) {
+      this.probe();
+    }
   }
 
   #receive(text) {
     this.#heardAt = Date.now();
+    this.#probedAt = undefined;
     let frame;
     try {
       frame = JSON.parse(text);
@@ -187,9 +199,10 @@ export class MeridianClient extends EventTarget {
     this.#setState("offline", "none");
   }
 
-  /** The network is back, or the user is: try now what waits for its backoff. */
+  /** The network is back, or the user is: try now what waits for its backoff, and trust no old socket. */
   nudge() {
     this.#wake();
+    this.#connection?.probe();
   }
 
   /** A fresh transaction id. Keep it with the message: a retry under the same id cannot make a second event. */

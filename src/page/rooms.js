@@ -351,7 +351,7 @@ export class Room {
     const edit = redacted ? undefined : relations.edits.get(event.event_id);
     const content = edit?.content["m.new_content"] ?? event.content ?? {};
     const { msgtype } = content;
-    const body = redacted ? "Message deleted" : bodyOf(content);
+    const body = redacted ? "Message deleted" : bodyOf(content) || "Message without text";
     return { ...item, kind: "message", msgtype, body, redacted, edited: edit !== undefined };
   }
 
@@ -451,7 +451,9 @@ function describe(event, nameOf) {
     case "m.room.name":
       return text(content.name) ? `${who} named the room “${text(content.name)}”` : undefined;
     case "m.room.topic":
-      return `${who} changed the topic to “${text(content.topic)}”`;
+      return text(content.topic)
+        ? `${who} changed the topic to “${text(content.topic)}”`
+        : `${who} removed the topic`;
     case "m.room.encryption":
       return `${who} turned on encryption, which this page does not speak`;
     case "m.room.tombstone":

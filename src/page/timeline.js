@@ -15,10 +15,14 @@ export class TimelineView {
   #list = byId("timeline");
   #actions;
   #room;
+  /** Whether the reader is at the end, and so has to stay there when the view changes its size. */
+  #pinned = true;
 
   /** `actions`: `edit(item)`, `remove(item)`, `react(item, key)`, `retry(item)`. */
   constructor(actions) {
     this.#actions = actions;
+    this.#scroller.onscroll = () => (this.#pinned = this.atEnd);
+    new ResizeObserver(() => this.#pinned && this.toEnd()).observe(this.#scroller);
   }
 
   get atEnd() {
@@ -29,7 +33,7 @@ export class TimelineView {
   /** Draws the room. Whoever was at the end stays at the end, whoever reads higher up is not moved. */
   show(room) {
     const opened = this.#room !== room;
-    const stick = opened || this.atEnd;
+    const stick = opened || this.#pinned;
     if (opened) this.#list.replaceChildren();
     this.#room = room;
     // A whole room that appears at once is not news to be read out.
@@ -50,6 +54,7 @@ export class TimelineView {
   }
 
   toEnd() {
+    this.#pinned = true;
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
   }
 
