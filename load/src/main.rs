@@ -1,2 +1,59 @@
-//! load
-fn main() {}
+//! Drives a real server over loopback, from outside: `load crash` kills it and looks for loss,
+//! `load bench` measures what its work costs.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a tool, outside the server: its own time, randomness, tasks and environment"
+)]
+
+mod bench;
+mod client;
+mod connection;
+mod crash;
+mod powerloss;
+mod server;
+mod socket;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Load, crash and cost of a Meridian server")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Kill the server at random moments under load and check that nothing acknowledged is lost
+    Crash(crash::Arguments),
+    /// Measure CPU per operation, latencies, memory per idle socket and start-up
+    Bench(bench::Arguments),
+    /// Check that the model of power loss drops what was not synced and keeps what was
+    PowerlossCheck,
+    /// Write files with and without syncing them, then wait to be killed
+    #[command(hide = true)]
+    PowerlossVictim { directory: PathBuf },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Crash(arguments) => block_on(crash::run(arguments)),
+        Command::Bench(arguments) => block_on(bench::run(arguments)),
+        Command::PowerlossCheck => powerloss::check(),
+        Command::PowerlossVictim { directory } => powerloss::victim(&directory),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}

@@ -1,0 +1,149 @@
+//! `load bench`: what the work of the server costs on this machine. The load generator shares the
+//! cores, so CPU per operation is the figure to compare and throughput the one to be careful with.
+
+mod delivery;
+mod no_op_sync;
+mod population;
+mod report;
+mod send;
+mod sockets;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+
+use self::{delivery::Transport, population::Population, report::Report};
+use crate::server::{Plan, Server};
+
+const WRITERS: usize = 64;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The server's program
+    #[arg(long)]
+    server_bin: PathBuf,
+    /// Storage engine: fjall, sled or memory
+    #[arg(long, default_value = "fjall")]
+    engine: String,
+    /// Short runs: enough to see that every measurement works
+    #[arg(long)]
+    smoke: bool,
+    /// Seconds per measurement
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Events in the store for the second start-up
+    #[arg(long)]
+    events: Option<u64>,
+    /// Idle sockets at the end of the memory measurement; it begins with a ninth of them
+    #[arg(long)]
+    sockets: Option<usize>,
+    /// Write the figures here as JSON
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// How much of each measurement.
+struct Scale {
+    time: Duration,
+    events: u64,
+    sockets: usize,
+}
+
+impl Scale {
+    fn of(arguments: &Arguments) -> Self {
+        let (seconds, events, sockets) =
+            if arguments.smoke { (4, 20_000, 1_800) } else { (10, 200_000, 9_000) };
+        Self {
+            time: Duration::from_secs(arguments.seconds.unwrap_or(seconds)),
+            events: arguments.events.unwrap_or(events),
+            sockets: arguments.sockets.unwrap_or(sockets),
+        }
+    }
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let directory = std::env::temp_dir().join(format!("meridian-bench-{}", std::process::id()));
+    let result = measure(&arguments, &Scale::of(&arguments), &directory).await;
+    if directory.exists() {
+        fs::remove_dir_all(&directory)?;
+    }
+    let report = result?;
+    print!("{report}");
+    if let Some(path) = &arguments.json {
+        fs::write(path, serde_json::to_vec_pretty(&report.figures())?)?;
+    }
+    Ok(())
+}
+
+async fn measure(arguments: &Arguments, scale: &Scale, directory: &Path) -> anyhow::Result<Report> {
+    let mut report = Report::default();
+    sockets::raise_file_limit()?;
+    let plan = Plan::new(&arguments.server_bin, &arguments.engine, directory)?;
+    let (server, empty) = plan.start().await?;
+    report.add("start-up, empty store", milliseconds(empty), "ms", None);
+    println!(
+        "bench: {} on {}, registering users",
+        arguments.server_bin.display(),
+        arguments.engine
+    );
+
+    let crowd = Population::create(plan.address, "bench", WRITERS).await?;
+    let rooms = crowd.own_rooms().await?;
+    let mut sent = measure_sends(&mut report, scale, &server, &crowd, &rooms).await?;
+    no_op_sync::measure(&mut report, scale.time, &server, &crowd.accounts[0], plan.address).await?;
+    for transport in [Transport::LongPoll, Transport::WebSocket] {
+        sent +=
+            delivery::measure(&mut report, scale.time, &server, plan.address, transport).await?;
+    }
+    sockets::measure(&mut report, scale.sockets, &server, plan.address).await?;
+
+    if sent < scale.events {
+        println!("bench: filling the store from {sent} to {} events", scale.events);
+        sent += send::fill(&crowd, &rooms, scale.events - sent).await?;
+    }
+    let stopped = server.terminate().await?;
+    report.add("shutdown after SIGTERM", milliseconds(stopped), "ms", None);
+    let (again, filled) = plan.start().await?;
+    report.add(&format!("start-up, {sent} events"), milliseconds(filled), "ms", None);
+    let memory = again.resident()? as f64 / f64::from(1 << 20);
+    report.add("memory after that start-up", memory, "MiB", None);
+    drop(again);
+    let disk = bytes_under(&plan.data())? as f64 / sent.max(1) as f64;
+    report.add("disk per event sent, all included", disk, "B", None);
+    Ok(report)
+}
+
+async fn measure_sends(
+    report: &mut Report,
+    scale: &Scale,
+    server: &Server,
+    crowd: &Population,
+    rooms: &[String],
+) -> anyhow::Result<u64> {
+    println!("bench: {WRITERS} writers");
+    let many = send::measure(scale.time, server, crowd, rooms).await?;
+    many.report(report, &format!("send, {WRITERS} writers, {} rooms", rooms.len()), true);
+    let one = vec![rooms[0].clone(); rooms.len()];
+    crowd.join_all(&rooms[0]).await?;
+    let single = send::measure(scale.time, server, crowd, &one).await?;
+    single.report(report, &format!("send, {WRITERS} writers, 1 room"), false);
+    Ok(many.count() + single.count())
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+fn bytes_under(directory: &Path) -> anyhow::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let status = entry.metadata()?;
+        bytes += if status.is_dir() { bytes_under(&entry.path())? } else { status.len() };
+    }
+    Ok(bytes)
+}
