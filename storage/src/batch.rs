@@ -1,11 +1,13 @@
 //! One atomic change: home rows, derived rows, facts.
 
+use bytes::Bytes;
+
 use crate::{
     engine::Write,
     key::EncodesAs,
     log::Fact,
     record::Record,
-    table::Table,
+    table::{Table, row_key},
 };
 
 /// What must hold for the batch to be applied. Checked by the writer, in submission order, so two
@@ -13,8 +15,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Condition {
     pub(crate) table: &'static str,
-    pub(crate) key: Vec<u8>,
-    pub(crate) expected: Option<Vec<u8>>,
+    pub(crate) key: Bytes,
+    pub(crate) expected: Option<Bytes>,
 }
 
 /// A batch under construction.
@@ -31,18 +33,17 @@ pub struct Condition {
 #[derive(Debug, Default)]
 pub struct Batch {
     pub(crate) conditions: Vec<Condition>,
-    pub(crate) writes: Vec<(Write, bool)>,
+    pub(crate) writes: Vec<Write>,
+    /// Which of the writes are of tables that read ahead. Usually none or one.
+    pub(crate) ahead: Vec<usize>,
     pub(crate) facts: Vec<Fact>,
+    /// The longest key, to be refused at submission if no engine could hold it.
+    pub(crate) longest_key: usize,
 }
 
-fn key<T: Table>(
-    partition: impl EncodesAs<T::Partition>,
-    sort: impl EncodesAs<T::Sort>,
-) -> Vec<u8> {
-    let mut key = Vec::with_capacity(64);
-    partition.encode(&mut key);
-    sort.encode(&mut key);
-    key
+/// Exactly as large as what it holds: memtables and caches keep it for long.
+pub(crate) fn exact(bytes: Vec<u8>) -> Bytes {
+    Bytes::from(bytes.into_boxed_slice())
 }
 
 impl Batch {
@@ -56,7 +57,7 @@ impl Batch {
         sort: impl EncodesAs<T::Sort>,
         value: &T::Value,
     ) -> &mut Self {
-        self.write::<T>(key::<T>(partition, sort), Some(value.to_bytes()))
+        self.write::<T>(row_key::<T>(partition, sort), Some(exact(value.to_bytes())))
     }
 
     pub fn delete<T: Table>(
@@ -64,7 +65,7 @@ impl Batch {
         partition: impl EncodesAs<T::Partition>,
         sort: impl EncodesAs<T::Sort>,
     ) -> &mut Self {
-        self.write::<T>(key::<T>(partition, sort), None)
+        self.write::<T>(row_key::<T>(partition, sort), None)
     }
 
     pub fn derive_put<T: Table>(
@@ -73,7 +74,7 @@ impl Batch {
         sort: impl EncodesAs<T::Sort>,
         value: &T::Value,
     ) -> &mut Self {
-        self.write::<T>(key::<T>(partition, sort), Some(value.to_bytes()))
+        self.write::<T>(row_key::<T>(partition, sort), Some(exact(value.to_bytes())))
     }
 
     pub fn derive_delete<T: Table>(
@@ -81,7 +82,7 @@ impl Batch {
         partition: impl EncodesAs<T::Partition>,
         sort: impl EncodesAs<T::Sort>,
     ) -> &mut Self {
-        self.write::<T>(key::<T>(partition, sort), None)
+        self.write::<T>(row_key::<T>(partition, sort), None)
     }
 
     /// The row must not exist.
@@ -90,9 +91,7 @@ impl Batch {
         partition: impl EncodesAs<T::Partition>,
         sort: impl EncodesAs<T::Sort>,
     ) -> &mut Self {
-        let key = key::<T>(partition, sort);
-        self.conditions.push(Condition { table: T::NAME, key, expected: None });
-        self
+        self.condition::<T>(row_key::<T>(partition, sort), None)
     }
 
     /// The row must hold exactly this value.
@@ -102,9 +101,7 @@ impl Batch {
         sort: impl EncodesAs<T::Sort>,
         value: &T::Value,
     ) -> &mut Self {
-        let key = key::<T>(partition, sort);
-        self.conditions.push(Condition { table: T::NAME, key, expected: Some(value.to_bytes()) });
-        self
+        self.condition::<T>(row_key::<T>(partition, sort), Some(exact(value.to_bytes())))
     }
 
     pub fn fact(&mut self, fact: Fact) -> &mut Self {
@@ -116,8 +113,23 @@ impl Batch {
         self.writes.is_empty() && self.facts.is_empty()
     }
 
-    fn write<T: Table>(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) -> &mut Self {
-        self.writes.push((Write { table: T::NAME, key, value }, T::READ_AHEAD));
+    fn write<T: Table>(&mut self, key: Vec<u8>, value: Option<Bytes>) -> &mut Self {
+        self.longest_key = self.longest_key.max(key.len());
+        if T::READ_AHEAD {
+            self.ahead.push(self.writes.len());
+        }
+        self.writes.push(Write { table: T::NAME, key: exact(key), value });
         self
+    }
+
+    fn condition<T: Table>(&mut self, key: Vec<u8>, expected: Option<Bytes>) -> &mut Self {
+        self.longest_key = self.longest_key.max(key.len());
+        self.conditions.push(Condition { table: T::NAME, key: exact(key), expected });
+        self
+    }
+
+    /// The submitted rows of tables that read ahead.
+    pub(crate) fn ahead(&self) -> impl Iterator<Item = &Write> {
+        self.ahead.iter().map(|index| &self.writes[*index])
     }
 }

@@ -1,16 +1,14 @@
 //! What an engine must be able to do, in bytes. The typed contract above it is written once.
 
+pub(crate) mod directory;
+pub(crate) mod fjall;
 pub(crate) mod memory;
 
-use std::{fs::File, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::{
-    ballast::DiskGuard,
-    log::Position,
-    store::{Config, OpenError},
-};
+use crate::store::OpenError;
 
 /// Which engine holds the data. `Memory` forgets everything when the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +16,23 @@ pub enum EngineKind {
     Memory,
     Fjall,
     Sled,
+}
+
+impl EngineKind {
+    /// As written in the configuration and in the data directory.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Fjall => "fjall",
+            Self::Sled => "sled",
+        }
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// An engine could not read or write. After a failed write the store accepts no more.
@@ -29,8 +44,8 @@ pub struct EngineError(pub String);
 #[derive(Clone, Debug)]
 pub struct Write {
     pub table: &'static str,
-    pub key: Vec<u8>,
-    pub value: Option<Vec<u8>>,
+    pub key: Bytes,
+    pub value: Option<Bytes>,
 }
 
 /// Keys from `start` (inclusive) to `end` (exclusive; `None` is the end of the table).
@@ -78,26 +93,39 @@ pub trait EngineSnapshot: Send {
     ) -> Result<(), EngineError>;
 }
 
-/// What opening the data directory yields.
-pub(crate) struct Opened {
-    pub(crate) engine: Arc<dyn Engine>,
-    /// The last position that is on disk.
-    pub(crate) position: Position,
-    pub(crate) incarnation: u64,
-    pub(crate) disk: DiskGuard,
-    /// Held as long as the store is open.
-    pub(crate) lock: Option<File>,
+/// Opens the engine in its own directory, creating it if missing.
+///
+/// Damaged files make both embedded engines panic in places; that must end in an error which names
+/// the directory, not in a crash loop without a word.
+pub(crate) fn open(kind: EngineKind, path: &Path) -> Result<Arc<dyn Engine>, OpenError> {
+    let opened = std::panic::catch_unwind(|| -> Result<Arc<dyn Engine>, EngineError> {
+        Ok(match kind {
+            EngineKind::Memory => Arc::new(memory::Memory::default()),
+            EngineKind::Fjall => Arc::new(fjall::Fjall::open(path)?),
+            EngineKind::Sled => unimplemented!(),
+        })
+    });
+    let outcome = opened.unwrap_or_else(|panic| Err(EngineError(panic_text(&*panic))));
+    outcome.map_err(|EngineError(reason)| {
+        EngineError(format!("cannot open {}: {reason}", path.display())).into()
+    })
 }
 
-pub(crate) fn open(config: &Config, incarnation: u64) -> Result<Opened, OpenError> {
-    match config.engine {
-        EngineKind::Memory => Ok(Opened {
-            engine: Arc::new(memory::Memory::default()),
-            position: 0,
-            incarnation,
-            disk: DiskGuard::unlimited(),
-            lock: None,
-        }),
-        EngineKind::Fjall | EngineKind::Sled => unimplemented!(),
-    }
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("the files are damaged: {}", text.unwrap_or("the engine gave up"))
+}
+
+/// Bytes that the files below a directory take up, holes not counted.
+pub(crate) fn bytes_below(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => bytes_below(&entry.path()),
+        Ok(found) => found.blocks() * 512,
+        // Compaction has removed the file in the meantime.
+        Err(_) => 0,
+    };
+    entries.flatten().map(size).sum()
 }

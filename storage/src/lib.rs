@@ -18,11 +18,13 @@
 //!
 //! Start reading at [`table`](crate::Table), then `batch.rs`, then `store.rs`.
 
+mod ahead;
 mod ballast;
 mod batch;
 mod engine;
 mod key;
 mod log;
+mod open;
 mod record;
 mod store;
 mod table;
@@ -33,9 +35,10 @@ pub mod conformance;
 pub use batch::{Batch, Condition};
 pub use engine::{Engine, EngineError, EngineKind, EngineSnapshot, KeyRange, Write};
 pub use key::{EncodesAs, Key, KeyError, PrefixOf};
-pub use log::{Fact, Follower, Log, LoggedFact, Position};
+pub use log::{Fact, Follower, Log, LoggedFact, Position, PruneError};
 pub use record::{First, Record, RecordError, Versioned};
 pub use store::{
-    Barrier, CommitError, Config, OpenError, Pending, ReadError, SCHEMA_VERSION, Snapshot, Store,
+    Barrier, CommitError, Config, DEFAULT_LOW_WATER_BYTES, MAX_KEY_BYTES, OpenError, Pending,
+    ReadError, SCHEMA_VERSION, Snapshot, Store,
 };
 pub use table::{Range, Row, Table};

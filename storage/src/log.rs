@@ -9,12 +9,14 @@ use std::sync::{
 };
 
 use bytes::Bytes;
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::{
+    batch::Batch,
     record::{First, Versioned},
-    store::{ReadError, Store},
+    store::{CommitError, ReadError, Store},
     table::{Range, Table},
 };
 
@@ -25,6 +27,8 @@ pub type Position = u64;
 const FOLLOWER_BUFFER: usize = 4096;
 /// Facts read from the store at a time by a follower that lagged.
 const CATCH_UP_PAGE: usize = 1000;
+/// Facts deleted in one batch by pruning: a step that other writers hardly notice.
+const PRUNE_STEP: usize = 1000;
 
 /// Something that became true. The meaning of `stream` and `payload` belongs to the crate that
 /// wrote it; `subject` is what it is about (a room id or a user id).
@@ -59,16 +63,40 @@ impl Table for Facts {
 
 pub(crate) const WRITER: u32 = 0;
 
+/// The highest position that a writer gave out, as far as the log's tail does not show it: because
+/// the tail was pruned, or because the last batches did not meet their conditions. A position is
+/// never used twice.
+pub(crate) struct HighWaters;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HighWater {
+    pub(crate) position: Position,
+}
+
+impl Versioned for HighWater {
+    const VERSION: u8 = 1;
+    type Previous = First;
+}
+
+impl Table for HighWaters {
+    const NAME: &'static str = "log_high_water";
+    type Partition = u32;
+    type Sort = ();
+    type Value = HighWater;
+}
+
 /// The tail of the log: the last durable position, and a channel of what follows it.
 #[derive(Debug)]
 pub struct Log {
     position: AtomicU64,
-    tail: broadcast::Sender<Arc<[LoggedFact]>>,
+    /// `None` once nothing more will be written.
+    tail: RwLock<Option<broadcast::Sender<Arc<[LoggedFact]>>>>,
 }
 
 impl Log {
     pub(crate) fn new(position: Position) -> Self {
-        Self { position: AtomicU64::new(position), tail: broadcast::channel(FOLLOWER_BUFFER).0 }
+        let tail = broadcast::Sender::new(FOLLOWER_BUFFER);
+        Self { position: AtomicU64::new(position), tail: RwLock::new(Some(tail)) }
     }
 
     /// Everything up to here is durable and may be shown.
@@ -78,9 +106,24 @@ impl Log {
 
     pub(crate) fn publish(&self, up_to: Position, facts: Vec<LoggedFact>) {
         self.position.store(up_to, Ordering::Release);
-        if !facts.is_empty() {
+        if facts.is_empty() {
+            return;
+        }
+        if let Some(tail) = &*self.tail.read() {
             // An error only says that nobody follows at the moment.
-            let _nobody = self.tail.send(facts.into());
+            let _nobody = tail.send(facts.into());
+        }
+    }
+
+    /// Followers end after what was published so far.
+    pub(crate) fn end(&self) {
+        *self.tail.write() = None;
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<[LoggedFact]>> {
+        match &*self.tail.read() {
+            Some(tail) => tail.subscribe(),
+            None => broadcast::channel(1).1,
         }
     }
 }
@@ -98,7 +141,7 @@ pub struct Follower {
 impl Follower {
     pub(crate) fn new(store: Store, from: Position) -> Self {
         // Subscribe first: what is published from now on is in the channel, the rest is on disk.
-        let next = store.log().tail.subscribe();
+        let next = store.log().subscribe();
         Self { store, next, seen: from, behind: true }
     }
 
@@ -156,14 +199,38 @@ impl Store {
     ) -> Result<Vec<LoggedFact>, ReadError> {
         let range = Range::after(after).up_to(up_to).limit(limit);
         let rows = self.scan::<Facts>(WRITER, range).await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| LoggedFact { position: row.sort, fact: row.value })
-            .collect())
+        Ok(rows.into_iter().map(|row| LoggedFact { position: row.sort, fact: row.value }).collect())
     }
 
     /// Follows the log from just after `from`.
     pub fn follow(&self, from: Position) -> Follower {
         Follower::new(self.clone(), from)
     }
+
+    /// Deletes the facts before `below`, in steps. Whoever calls it knows that no consumer needs
+    /// them. Works on a full disk too: it is a way out of there.
+    pub async fn prune_log(&self, below: Position) -> Result<(), PruneError> {
+        let up_to = below.saturating_sub(1).min(self.log().position());
+        loop {
+            let facts = self.facts(0, up_to, PRUNE_STEP).await?;
+            let Some(last) = facts.last().map(|fact| fact.position) else { return Ok(()) };
+            let mut batch = Batch::new();
+            if last == self.log().position() {
+                batch.put::<HighWaters>(WRITER, (), &HighWater { position: last });
+            }
+            for fact in &facts {
+                batch.delete::<Facts>(WRITER, fact.position);
+            }
+            self.submit_unguarded(batch)?.await?;
+        }
+    }
+}
+
+/// The log could not be pruned to the end. What was deleted stays deleted.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PruneError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
 }

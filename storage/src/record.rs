@@ -75,13 +75,15 @@ impl<T: Versioned> Record for T {
 }
 
 /// Bytes stored as they are, for content-addressed rows whose form cannot change.
+///
+/// What is read is a copy: a slice of an engine's block would keep the whole block in memory.
 impl Record for Bytes {
     fn to_bytes(&self) -> Vec<u8> {
         self.to_vec()
     }
 
     fn from_bytes(bytes: &Bytes) -> Result<Self, RecordError> {
-        Ok(bytes.clone())
+        Ok(Bytes::copy_from_slice(bytes))
     }
 }
 

@@ -1,7 +1,6 @@
 //! The store: typed reads, and submission of batches to the one writer.
 
 use std::{
-    collections::HashMap,
     future::Future,
     path::PathBuf,
     pin::Pin,
@@ -14,22 +13,31 @@ use std::{
 };
 
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
+    ahead::ReadAhead,
     ballast::DiskGuard,
     batch::Batch,
-    engine::{Engine, EngineError, EngineKind, EngineSnapshot, KeyRange},
+    engine::{Engine, EngineError, EngineKind, EngineSnapshot, KeyRange, directory::Directory},
     key::{EncodesAs, Key, KeyError},
     log::{Log, Position},
+    open::{self, Opened},
     record::{Record, RecordError},
-    table::{Range, Row, Table, after_prefix},
+    table::{Range, Row, Table, after_prefix, row_key},
     writer::{self, Job},
 };
 
 /// The shape of the whole database. Raised when a build can no longer be read by the one before.
 pub const SCHEMA_VERSION: u32 = 1;
+
+/// See [`Config::low_water_bytes`].
+pub const DEFAULT_LOW_WATER_BYTES: u64 = 512 << 20;
+
+/// An encoded key that is longer is refused. Specified identifiers have at most 255 bytes; the
+/// engines need every page of a few keys to stay small.
+pub const MAX_KEY_BYTES: usize = 4096;
 
 /// How and where the data is kept.
 #[derive(Clone, Debug)]
@@ -40,7 +48,8 @@ pub struct Config {
     /// A file of this size is kept to be sacrificed when the disk is full, so that the store can
     /// still be opened. Bytes.
     pub ballast_bytes: u64,
-    /// Below this much free space writes are refused and reads go on. Bytes.
+    /// Below this much free space writes are refused and reads go on. Bytes. 0 switches it off;
+    /// the default counts as at most 5 % of the disk.
     pub low_water_bytes: u64,
 }
 
@@ -51,12 +60,7 @@ impl Config {
     }
 
     pub fn at(engine: EngineKind, path: PathBuf) -> Self {
-        Self {
-            engine,
-            path,
-            ballast_bytes: 64 << 20,
-            low_water_bytes: 512 << 20,
-        }
+        Self { engine, path, ballast_bytes: 64 << 20, low_water_bytes: DEFAULT_LOW_WATER_BYTES }
     }
 }
 
@@ -97,47 +101,13 @@ pub enum CommitError {
     /// The disk is nearly full: writes are refused, reads go on.
     #[error("the disk is nearly full; free some space")]
     LowSpace,
+    /// A key of the batch is longer than [`MAX_KEY_BYTES`]. Input that becomes part of a key should
+    /// have been limited before.
+    #[error("a key of {0} bytes is too long")]
+    KeyTooLong(usize),
     /// The engine failed now or earlier, or the store is closed. The process should stop.
     #[error("the store does not accept writes: {0}")]
     Failed(String),
-}
-
-/// Rows that were submitted but are not known to be on disk, for `get_latest`.
-#[derive(Debug, Default)]
-pub(crate) struct ReadAhead {
-    rows: RwLock<HashMap<AheadKey, (u64, Option<Bytes>)>>,
-}
-
-type AheadKey = (&'static str, Vec<u8>);
-
-impl ReadAhead {
-    fn get(&self, table: &'static str, key: &[u8]) -> Option<Option<Bytes>> {
-        let rows = self.rows.read();
-        if rows.is_empty() {
-            return None;
-        }
-        rows.get(&(table, key.to_vec())).map(|(_, value)| value.clone())
-    }
-
-    fn insert(&self, ticket: u64, writes: &[(crate::engine::Write, bool)]) {
-        let mut rows = self.rows.write();
-        for (write, ahead) in writes {
-            if *ahead {
-                let value = write.value.clone().map(Bytes::from);
-                rows.insert((write.table, write.key.clone()), (ticket, value));
-            }
-        }
-    }
-
-    /// Forgets rows whose batch is applied, unless a later batch wrote them again.
-    pub(crate) fn forget(&self, applied: &[(u64, AheadKey)]) {
-        let mut rows = self.rows.write();
-        for (ticket, key) in applied {
-            if rows.get(key).is_some_and(|(latest, _)| latest == ticket) {
-                rows.remove(key);
-            }
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -158,13 +128,24 @@ pub(crate) struct Shared {
     sequencer: Mutex<Sequencer>,
     writer: Mutex<Option<JoinHandle<()>>>,
     incarnation: u64,
-    _lock: Option<std::fs::File>,
+    previous: Vec<u64>,
+    _directory: Option<Directory>,
 }
 
-/// A handle on the open store. Cheap to clone.
+/// A handle on the open store. Cheap to clone. The last one that goes closes the store.
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
+    _closer: Arc<Closer>,
+}
+
+/// The writer thread shares the store's inside, so that alone would never be dropped.
+struct Closer(Arc<Shared>);
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 impl std::fmt::Debug for Store {
@@ -228,7 +209,11 @@ impl Store {
     ///
     /// `incarnation` is used when the database is new; see [`Store::incarnation`].
     pub fn open(config: &Config, incarnation: u64) -> Result<Self, OpenError> {
-        let opened = crate::engine::open(config, incarnation)?;
+        Self::start(open::open(config, incarnation)?)
+            .map_err(|source| OpenError::Io { path: config.path.clone(), source })
+    }
+
+    pub(crate) fn start(opened: Opened) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             engine: opened.engine,
@@ -245,18 +230,23 @@ impl Store {
             }),
             writer: Mutex::new(None),
             incarnation: opened.incarnation,
-            _lock: opened.lock,
+            previous: opened.previous,
+            _directory: opened.directory,
         });
-        let thread = writer::spawn(Arc::clone(&shared), jobs)
-            .map_err(|source| OpenError::Io { path: config.path.clone(), source })?;
+        let thread = writer::spawn(Arc::clone(&shared), jobs)?;
         *shared.writer.lock() = Some(thread);
-        Ok(Self { shared })
+        Ok(Self { _closer: Arc::new(Closer(Arc::clone(&shared))), shared })
     }
 
     /// Identifies this database from its creation (or restoration) on, so that a token from
     /// another one is recognised.
     pub fn incarnation(&self) -> u64 {
         self.shared.incarnation
+    }
+
+    /// The incarnations of the databases that this one was restored from, oldest first.
+    pub fn previous_incarnations(&self) -> &[u64] {
+        &self.shared.previous
     }
 
     pub fn log(&self) -> &Log {
@@ -269,9 +259,7 @@ impl Store {
         partition: impl EncodesAs<T::Partition>,
         sort: impl EncodesAs<T::Sort>,
     ) -> Result<Option<T::Value>, ReadError> {
-        let mut key = Vec::with_capacity(64);
-        partition.encode(&mut key);
-        sort.encode(&mut key);
+        let key = row_key::<T>(partition, sort);
         decode::<T>(self.shared.engine.get(T::NAME, &key)?)
     }
 
@@ -283,9 +271,7 @@ impl Store {
         sort: impl EncodesAs<T::Sort>,
     ) -> Result<Option<T::Value>, ReadError> {
         debug_assert!(T::READ_AHEAD, "{} does not keep submitted rows", T::NAME);
-        let mut key = Vec::with_capacity(64);
-        partition.encode(&mut key);
-        sort.encode(&mut key);
+        let key = row_key::<T>(partition, sort);
         match self.shared.ahead.get(T::NAME, &key) {
             Some(submitted) => decode::<T>(submitted),
             None => decode::<T>(self.shared.engine.get(T::NAME, &key)?),
@@ -333,30 +319,17 @@ impl Store {
         if self.shared.disk.is_low() {
             return Err(CommitError::LowSpace.into());
         }
-        let mut sequencer = self.shared.sequencer.lock();
-        if self.shared.failed.load(Ordering::Acquire) {
-            return Err(self.failure().into());
-        }
-        let first = sequencer.next_position;
-        let batch = build(first)?;
-        let ticket = sequencer.next_ticket;
-        let facts = batch.facts.len() as u64;
-        self.shared.ahead.insert(ticket, &batch.writes);
-        let (answer, pending) = oneshot::channel();
-        let job = Job { ticket, first, batch, answer };
-        let sent = sequencer.queue.as_ref().is_some_and(|queue| queue.send(job).is_ok());
-        if !sent {
-            return Err(CommitError::Failed("the store is closed".to_owned()).into());
-        }
-        sequencer.next_ticket += 1;
-        sequencer.next_position += facts;
-        let position = if facts == 0 { first - 1 } else { first };
-        Ok(Pending { position, answer: pending })
+        self.shared.submit_with(build)
     }
 
     /// As [`submit_with`](Self::submit_with), for a batch that does not contain its own position.
     pub fn submit(&self, batch: Batch) -> Result<Pending, CommitError> {
         self.submit_with(|_| Ok(batch))
+    }
+
+    /// For what frees space.
+    pub(crate) fn submit_unguarded(&self, batch: Batch) -> Result<Pending, CommitError> {
+        self.shared.submit_with(|_| Ok(batch))
     }
 
     /// Applies a batch and waits until it is durable.
@@ -396,18 +369,57 @@ impl Store {
         self.shared.engine.disk_bytes()
     }
 
-    /// Stops accepting batches and waits until those submitted are durable. Blocks.
+    /// Stops accepting batches and waits until those submitted are durable. Blocks. Reads go on.
     pub fn close(&self) {
-        self.shared.sequencer.lock().queue = None;
-        if let Some(thread) = self.shared.writer.lock().take() {
-            // A panic of the writer has already been reported through `failed`.
-            let _panicked = thread.join();
+        self.shared.close();
+    }
+}
+
+impl Shared {
+    fn submit_with<E: From<CommitError>>(
+        &self,
+        build: impl FnOnce(Position) -> Result<Batch, E>,
+    ) -> Result<Pending, E> {
+        let mut sequencer = self.sequencer.lock();
+        if self.failed.load(Ordering::Acquire) {
+            return Err(self.failure().into());
         }
+        let first = sequencer.next_position;
+        let batch = build(first)?;
+        if batch.longest_key > MAX_KEY_BYTES {
+            return Err(CommitError::KeyTooLong(batch.longest_key).into());
+        }
+        let Some(queue) = &sequencer.queue else {
+            return Err(CommitError::Failed("the store is closed".to_owned()).into());
+        };
+        let (ticket, facts) = (sequencer.next_ticket, batch.facts.len() as u64);
+        self.ahead.insert(ticket, batch.ahead());
+        let (answer, pending) = oneshot::channel();
+        // If the writer has ended, `pending` says so.
+        let _ended = queue.send(Job { ticket, first, batch, answer });
+        sequencer.next_ticket += 1;
+        sequencer.next_position += facts;
+        let position = if facts == 0 { first - 1 } else { first };
+        Ok(Pending { position, answer: pending })
     }
 
     fn failure(&self) -> CommitError {
-        let reason = self.shared.failure.borrow().clone();
+        let reason = self.failure.borrow().clone();
         CommitError::Failed(reason.unwrap_or_else(|| "the engine failed earlier".to_owned()))
+    }
+
+    /// Nothing more is accepted, and everybody who waits for it is told.
+    pub(crate) fn fail(&self, reason: &str) {
+        self.failed.store(true, Ordering::Release);
+        self.failure.send_replace(Some(reason.to_owned()));
+    }
+
+    fn close(&self) {
+        self.sequencer.lock().queue = None;
+        if let Some(thread) = self.writer.lock().take() {
+            // A panic of the writer has already been reported through `failed`.
+            let _panicked = thread.join();
+        }
     }
 }
 

@@ -42,6 +42,21 @@ pub struct Range<K> {
     key: PhantomData<fn() -> K>,
 }
 
+/// The bytes under which a row is stored.
+pub(crate) fn row_key<T: Table>(
+    partition: impl EncodesAs<T::Partition>,
+    sort: impl EncodesAs<T::Sort>,
+) -> Vec<u8> {
+    let mut key = Vec::with_capacity(64);
+    partition.encode(&mut key);
+    sort.encode(&mut key);
+    if key.is_empty() {
+        // A table of a single row: not every engine takes an empty key.
+        key.push(0);
+    }
+    key
+}
+
 /// The smallest byte string greater than every string that starts with `prefix`; `None` if there
 /// is none.
 pub(crate) fn after_prefix(mut prefix: Vec<u8>) -> Option<Vec<u8>> {

@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 
 use super::{Engine, EngineError, EngineSnapshot, KeyRange, Write};
 
-type Tables = HashMap<&'static str, BTreeMap<Vec<u8>, Bytes>>;
+type Tables = HashMap<&'static str, BTreeMap<Bytes, Bytes>>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
@@ -32,9 +32,9 @@ impl Engine for Memory {
         }
         let tables = self.tables.read();
         let Some(rows) = tables.get(table) else { return Ok(Vec::new()) };
-        let end = range.end.map_or(Bound::Unbounded, Bound::Excluded);
-        let found = rows.range((Bound::Included(range.start), end));
-        let row = |(key, value): (&Vec<u8>, &Bytes)| (Bytes::copy_from_slice(key), value.clone());
+        let end = range.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let found = rows.range::<[u8], _>((Bound::Included(&*range.start), end));
+        let row = |(key, value): (&Bytes, &Bytes)| (key.clone(), value.clone());
         Ok(if reverse {
             found.rev().take(limit).map(row).collect()
         } else {
@@ -47,7 +47,7 @@ impl Engine for Memory {
         for Write { table, key, value } in writes {
             let rows = tables.entry(table).or_default();
             match value {
-                Some(value) => rows.insert(key, Bytes::from(value)),
+                Some(value) => rows.insert(key, value),
                 None => rows.remove(&key),
             };
         }
@@ -67,7 +67,8 @@ struct MemorySnapshot(Tables);
 
 impl EngineSnapshot for MemorySnapshot {
     fn tables(&self) -> Result<Vec<String>, EngineError> {
-        let mut names: Vec<_> = self.0.keys().map(|name| (*name).to_owned()).collect();
+        let used = self.0.iter().filter(|(_, rows)| !rows.is_empty());
+        let mut names: Vec<_> = used.map(|(name, _)| (*name).to_owned()).collect();
         names.sort();
         Ok(names)
     }

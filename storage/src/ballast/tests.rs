@@ -1,0 +1,124 @@
+//! The guard on a disk that fills up and empties by the test's hand.
+
+use std::{
+    io,
+    os::unix::fs::MetadataExt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::{CHECK_EVERY_MS, Disk, DiskGuard, Space};
+use crate::{
+    engine::EngineKind,
+    store::{Config, DEFAULT_LOW_WATER_BYTES},
+};
+
+#[derive(Clone)]
+struct Fake(Arc<FakeState>);
+
+struct FakeState {
+    free: AtomicU64,
+    total: u64,
+    now_ms: AtomicU64,
+    looks: AtomicU64,
+}
+
+impl Fake {
+    fn new(free: u64, total: u64) -> Self {
+        let (now_ms, looks) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self(Arc::new(FakeState { free: AtomicU64::new(free), total, now_ms, looks }))
+    }
+
+    fn set_free(&self, free: u64) {
+        self.0.free.store(free, Ordering::SeqCst);
+    }
+
+    fn pass_ms(&self, ms: u64) {
+        self.0.now_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl Disk for Fake {
+    fn space(&self) -> io::Result<Space> {
+        self.0.looks.fetch_add(1, Ordering::SeqCst);
+        Ok(Space { free: self.0.free.load(Ordering::SeqCst), total: self.0.total })
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.0.now_ms.load(Ordering::SeqCst)
+    }
+}
+
+const MIB: u64 = 1 << 20;
+
+fn config(path: &std::path::Path, low_water_bytes: u64) -> Config {
+    let config = Config::at(EngineKind::Fjall, path.to_owned());
+    Config { ballast_bytes: 2 * MIB, low_water_bytes, ..config }
+}
+
+#[test]
+fn writes_are_refused_below_the_mark_and_resume_above_it() {
+    let disk = Fake::new(100 * MIB, 1000 * MIB);
+    let guard = DiskGuard::over(Box::new(disk.clone()), &config("nowhere".as_ref(), 50 * MIB));
+    assert!(!guard.is_low());
+
+    disk.set_free(49 * MIB);
+    disk.pass_ms(CHECK_EVERY_MS);
+    assert!(guard.is_low());
+
+    disk.set_free(51 * MIB);
+    disk.pass_ms(CHECK_EVERY_MS);
+    assert!(!guard.is_low());
+}
+
+#[test]
+fn the_disk_is_not_asked_for_every_write() {
+    let disk = Fake::new(100 * MIB, 1000 * MIB);
+    let guard = DiskGuard::over(Box::new(disk.clone()), &config("nowhere".as_ref(), 50 * MIB));
+    for _ in 0..1000 {
+        guard.is_low();
+    }
+    assert_eq!(disk.0.looks.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_mark_of_zero_switches_the_guard_off() {
+    let disk = Fake::new(0, 1000 * MIB);
+    let guard = DiskGuard::over(Box::new(disk), &config("nowhere".as_ref(), 0));
+    assert!(!guard.is_low());
+}
+
+#[test]
+fn the_default_mark_leaves_a_small_disk_usable() {
+    let small = Fake::new(60 * MIB, 1000 * MIB);
+    let config = config("nowhere".as_ref(), DEFAULT_LOW_WATER_BYTES);
+    let guard = DiskGuard::over(Box::new(small.clone()), &config);
+    assert!(!guard.is_low(), "5 % of the disk are 50 MiB");
+    small.set_free(40 * MIB);
+    small.pass_ms(CHECK_EVERY_MS);
+    assert!(guard.is_low());
+}
+
+#[test]
+fn the_ballast_takes_up_space_and_is_given_up_on_a_full_disk() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let disk = Fake::new(100 * MIB, 1000 * MIB);
+    let guard = DiskGuard::over(Box::new(disk.clone()), &config(directory.path(), MIB));
+    let ballast = directory.path().join("ballast");
+
+    guard.take_ballast();
+    let found = std::fs::metadata(&ballast).expect("the ballast is there");
+    assert!(found.blocks() * 512 >= 2 * MIB, "it is really allocated");
+
+    assert!(!guard.sacrifice_ballast(), "there is space");
+    assert!(ballast.exists());
+    disk.set_free(0);
+    assert!(guard.sacrifice_ballast());
+    assert!(!ballast.exists());
+    assert!(!guard.sacrifice_ballast(), "there is only one");
+
+    guard.take_ballast();
+    assert!(!ballast.exists(), "it does not take the last space");
+}

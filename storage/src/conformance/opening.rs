@@ -1,0 +1,1 @@
+//! Opening, reopening, and what must be refused.

@@ -1,0 +1,171 @@
+//! The default engine: fjall, a log-structured merge tree with one keyspace per table.
+//!
+//! One atomic journal entry across keyspaces carries a group of batches. It is synced before the
+//! rows become visible, so a reader never sees what a crash could take back.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
+use parking_lot::RwLock;
+
+use super::{Engine, EngineError, EngineSnapshot, KeyRange, Write};
+
+/// Of uncompressed blocks, all tables together. Grows only as far as blocks are read.
+const BLOCK_CACHE_BYTES: u64 = 32 << 20;
+/// Of one table, before it is written out. Times the tables in use it bounds memory; the sum also
+/// bounds how much of the journal a start has to replay.
+const MEMTABLE_BYTES: u64 = 16 << 20;
+/// The least that fjall accepts: tables with few writes are then written out early enough that the
+/// journal does not grow.
+const JOURNAL_BYTES: u64 = 64 << 20;
+/// One writes out memtables, one compacts: with a single thread a long compaction would stop
+/// writers.
+const WORKER_THREADS: usize = 2;
+/// Well below the usual limit of 1024 per process: connections need descriptors too.
+const OPEN_FILES: usize = 256;
+
+fn failed(error: fjall::Error) -> EngineError {
+    EngineError(error.to_string())
+}
+
+pub(crate) struct Fjall {
+    /// Those that exist. Reading a table that nobody wrote to does not create it.
+    keyspaces: RwLock<HashMap<String, Keyspace>>,
+    database: Database,
+    path: PathBuf,
+}
+
+impl Fjall {
+    pub(crate) fn open(path: &Path) -> Result<Self, EngineError> {
+        let database = Database::builder(path)
+            .cache_size(BLOCK_CACHE_BYTES)
+            .max_journaling_size(JOURNAL_BYTES)
+            .worker_threads(WORKER_THREADS)
+            .max_cached_files(Some(OPEN_FILES))
+            .open()
+            .map_err(failed)?;
+        let mut keyspaces = HashMap::new();
+        for name in database.list_keyspace_names() {
+            let keyspace = database.keyspace(&name, options).map_err(failed)?;
+            keyspaces.insert(name.to_string(), keyspace);
+        }
+        Ok(Self { keyspaces: RwLock::new(keyspaces), database, path: path.to_owned() })
+    }
+
+    fn existing(&self, table: &str) -> Option<Keyspace> {
+        self.keyspaces.read().get(table).cloned()
+    }
+
+    fn ensure(&self, table: &'static str) -> Result<Keyspace, EngineError> {
+        if let Some(keyspace) = self.existing(table) {
+            return Ok(keyspace);
+        }
+        let keyspace = self.database.keyspace(table, options).map_err(failed)?;
+        self.keyspaces.write().insert(table.to_owned(), keyspace.clone());
+        Ok(keyspace)
+    }
+}
+
+fn options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES)
+}
+
+impl Engine for Fjall {
+    fn get(&self, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        let Some(keyspace) = self.existing(table) else { return Ok(None) };
+        // A read outside a snapshot could see half of the group that is being applied.
+        let found = self.database.snapshot().get(&keyspace, key).map_err(failed)?;
+        Ok(found.map(Bytes::from))
+    }
+
+    fn scan(
+        &self,
+        table: &'static str,
+        range: KeyRange,
+        reverse: bool,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
+        let Some(keyspace) = self.existing(table) else { return Ok(Vec::new()) };
+        if limit == 0 || range.end.as_ref().is_some_and(|end| *end <= range.start) {
+            return Ok(Vec::new());
+        }
+        let end = range.end.map_or(Bound::Unbounded, Bound::Excluded);
+        let bounds = (Bound::Included(range.start), end);
+        let mut rows = self.database.snapshot().range(&keyspace, bounds);
+        let row = |guard: fjall::Guard| {
+            let (key, value) = guard.into_inner().map_err(failed)?;
+            Ok((Bytes::from(key), Bytes::from(value)))
+        };
+        if reverse {
+            std::iter::from_fn(|| rows.next_back()).take(limit).map(row).collect()
+        } else {
+            rows.take(limit).map(row).collect()
+        }
+    }
+
+    fn apply(&self, writes: Vec<Write>) -> Result<(), EngineError> {
+        let mut batch = OwnedWriteBatch::with_capacity(self.database.clone(), writes.len())
+            .durability(Some(PersistMode::SyncAll));
+        let mut last: Option<(&'static str, Keyspace)> = None;
+        for Write { table, key, value } in writes {
+            let keyspace = match &last {
+                Some((name, keyspace)) if *name == table => keyspace,
+                _ => &last.insert((table, self.ensure(table)?)).1,
+            };
+            match value {
+                Some(value) => batch.insert(keyspace, key, value),
+                None => batch.remove(keyspace, key),
+            }
+        }
+        batch.commit().map_err(failed)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn EngineSnapshot>, EngineError> {
+        // Under the lock: a table created in between would be missing from the list.
+        let keyspaces = self.keyspaces.read();
+        let snapshot = self.database.snapshot();
+        let keyspaces = keyspaces.iter().map(|(name, found)| (name.clone(), found.clone()));
+        Ok(Box::new(FjallSnapshot { keyspaces: keyspaces.collect(), snapshot }))
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        super::bytes_below(&self.path)
+    }
+}
+
+struct FjallSnapshot {
+    keyspaces: BTreeMap<String, Keyspace>,
+    snapshot: fjall::Snapshot,
+}
+
+impl EngineSnapshot for FjallSnapshot {
+    fn tables(&self) -> Result<Vec<String>, EngineError> {
+        let mut names = Vec::new();
+        for (name, keyspace) in &self.keyspaces {
+            if !self.snapshot.is_empty(keyspace).map_err(failed)? {
+                names.push(name.clone());
+            }
+        }
+        Ok(names)
+    }
+
+    fn for_each(
+        &self,
+        table: &str,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), EngineError> {
+        let Some(keyspace) = self.keyspaces.get(table) else { return Ok(()) };
+        for guard in self.snapshot.iter(keyspace) {
+            let (key, value) = guard.into_inner().map_err(failed)?;
+            if !each(&key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,3 @@
+//! The contract on every engine.
+
+mod engines;
