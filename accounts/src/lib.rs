@@ -1,1 +1,47 @@
-//! accounts
+//! Accounts: who may use this server, how they prove it, and what they keep here.
+//!
+//! Users and passwords, sessions and their tokens, user-interactive authentication, profiles,
+//! account data, push rules, tags and filters. Devices and rooms are other crates' business: a
+//! workflow that spans them (deactivation leaves rooms, logout deletes a device) lives above.
+//!
+//! Start reading at `accounts.rs`, then `sessions.rs`; `store.rs` is the only file that names
+//! tables.
+
+mod account_data;
+mod accounts;
+mod config;
+mod filters;
+mod jwt_login;
+mod login_tokens;
+mod once;
+mod passwords;
+mod profiles;
+mod push_rules;
+mod registration_tokens;
+mod sessions;
+mod shared_secret;
+mod store;
+pub mod stream;
+mod tags;
+mod tokens;
+mod uia;
+mod username;
+mod users;
+
+pub use account_data::{AccountDataError, AccountDataEvent};
+pub use accounts::Accounts;
+pub use config::{Config, JwtKey, JwtLogin, Secret};
+pub use filters::FilterError;
+pub use jwt_login::{JwtIdentity, JwtLoginError};
+pub use passwords::PasswordError;
+pub use profiles::{Profile, ProfileError};
+pub use push_rules::PushRulesError;
+pub use registration_tokens::{NewRegistrationToken, RegistrationToken, RegistrationTokenError};
+pub use sessions::{
+    EndSessions, NewSession, RefreshError, Session, SessionError, SessionId, TokenError, Tokens,
+};
+pub use shared_secret::{SharedSecretError, SharedSecretRequest};
+pub use store::StoreError;
+pub use uia::{Stage, Uia, UiaDone, UiaError, UiaFlow, UiaInfo, UiaOutcome, UiaRequest};
+pub use username::UsernameError;
+pub use users::{NewUser, RegisterError, User};

@@ -1,0 +1,1 @@
+//! A bounded table of short-lived entries that are taken once.
