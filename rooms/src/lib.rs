@@ -7,6 +7,7 @@
 
 mod rooms;
 
+mod commit;
 mod content;
 mod draft;
 mod error;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use ruma::{OwnedServerName, RoomId};
+use events::{RoomVersion, SigningKey};
+use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName, UserId};
 use stdx::{Rng, SharedClock};
 use storage::Store;
 
-use crate::{Error, RoomView};
+use crate::{Error, RoomView, room::RoomMap, stored_event::EventStore, trie::Trie};
 
-/// Bounds of what is kept in memory.
+/// Bounds of what is kept in memory, and defaults.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The room version of rooms that name none.
@@ -24,7 +25,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            default_room_version: events::RoomVersion::DEFAULT.to_owned(),
+            default_room_version: RoomVersion::DEFAULT.to_owned(),
             cached_rooms: 4096,
             event_cache_bytes: 128 << 20,
             state_cache_bytes: 64 << 20,
@@ -35,31 +36,65 @@ impl Default for Config {
 /// The room engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Rooms {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    server_name: OwnedServerName,
+pub(crate) struct Inner {
+    pub(crate) default_version: &'static RoomVersion,
+    pub(crate) store: Store,
+    pub(crate) clock: SharedClock,
+    pub(crate) rng: Rng,
+    pub(crate) server_name: OwnedServerName,
+    pub(crate) key: SigningKey,
+    pub(crate) map: RoomMap,
+    pub(crate) events: EventStore,
+    pub(crate) trie: Trie,
 }
 
 impl Rooms {
+    /// Fails if the configured default room version is unknown.
     pub fn new(
-        _config: Config,
-        _store: Store,
-        _clock: SharedClock,
-        _rng: Rng,
+        config: Config,
+        store: Store,
+        clock: SharedClock,
+        rng: Rng,
         server_name: OwnedServerName,
-        _key: events::SigningKey,
+        key: SigningKey,
     ) -> Result<Self, Error> {
-        Ok(Self { inner: Arc::new(Inner { server_name }) })
+        let default_version = RoomVersion::parse(&config.default_room_version)
+            .ok_or(Error::UnsupportedRoomVersion(config.default_room_version))?;
+        let inner = Inner {
+            default_version,
+            map: RoomMap::new(config.cached_rooms),
+            events: EventStore::new(store.clone(), config.event_cache_bytes),
+            trie: Trie::new(store.clone(), config.state_cache_bytes),
+            store,
+            clock,
+            rng,
+            server_name,
+            key,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
-    pub fn server_name(&self) -> &ruma::ServerName {
+    pub fn server_name(&self) -> &ServerName {
         &self.inner.server_name
     }
 
     /// The room as of the log's position; `None` if this server does not know it.
-    pub async fn room(&self, _room_id: &RoomId) -> Result<Option<Arc<RoomView>>, Error> {
-        unimplemented!()
+    pub async fn room(&self, room_id: &RoomId) -> Result<Option<Arc<RoomView>>, Error> {
+        self.inner.view(room_id).await
+    }
+}
+
+impl Inner {
+    pub(crate) fn is_local(&self, user: &UserId) -> bool {
+        user.server_name() == self.server_name
+    }
+
+    /// For the versions whose room ids are chosen by the server.
+    pub(crate) fn new_room_id(&self) -> OwnedRoomId {
+        let id = format!("!{}:{}", self.rng.alphanumeric(18), self.server_name);
+        RoomId::parse(id).expect("letters, digits and a server name make a room id")
     }
 }

@@ -48,7 +48,7 @@ impl StoredEvent {
     pub(crate) fn from_record(record: EventRecord, position: Position) -> Result<Self, Error> {
         let version = RoomVersion::parse(&record.room_version)
             .ok_or_else(|| damaged(&record.event_id, "its room version is unknown"))?;
-        let pdu = Pdu::from_json(record.json, version)
+        let pdu = Pdu::from_stored(record.event_id.clone(), record.json, version)
             .map_err(|error| damaged(&record.event_id, &error.to_string()))?;
         Ok(Self {
             client: ClientEvent::new(&pdu, version),

@@ -1,0 +1,246 @@
+//! Submitting a draft: one batch with everything that follows from its events.
+//!
+//! The writer of a room goes on as soon as its batch is submitted; only who asked for the event
+//! waits for the disk. So many writers of one room share a flush.
+
+use std::sync::Arc;
+
+use events::Pdu;
+use ruma::RoomId;
+use storage::{Batch, Fact, Pending, Position};
+
+use crate::{
+    Error, EventStatus, MembershipFact, RoomEventFact, RoomView, StoredEvent,
+    draft::{Draft, DraftEvent, MemberChange, Redacted},
+    room::{Head, Room, Writer},
+    rooms::Inner,
+    store::{
+        Depths, EventIds, EventPlace, Events, Heads, MemberRecord, Members, RelationRecord,
+        Relations, StateNodes, TransactionRecord, Transactions, UserRoomRecord, UserRooms,
+    },
+    stream,
+};
+
+/// What a submitted draft changes in the room's head.
+#[must_use = "the head must follow what was submitted"]
+pub(crate) struct Outcome {
+    pub(crate) view: RoomView,
+    /// State events, those included that a redaction has changed.
+    changed: Vec<Arc<Pdu>>,
+    submitted: Submitted,
+}
+
+/// Events that are on their way to the disk.
+#[must_use = "nothing is acknowledged before this is awaited"]
+pub(crate) struct Submitted {
+    pending: Pending,
+    redacted: Vec<Redacted>,
+}
+
+impl Submitted {
+    /// Waits until the events are durable.
+    pub(crate) async fn durable(self, inner: &Inner) -> Result<(), Error> {
+        self.pending.await?;
+        // A reader may have found the old row after the event fell out of the cache.
+        self.redacted.iter().for_each(|redacted| inner.events.insert(&redacted.event));
+        Ok(())
+    }
+}
+
+impl Draft<'_> {
+    /// Hands the events, and what `more` adds to their batch, to the store.
+    pub(crate) fn submit(
+        self,
+        room: &Room,
+        more: impl FnOnce(&mut Batch),
+    ) -> Result<Outcome, Error> {
+        let inner = self.inner;
+        let mut after = None;
+        let pending = inner.store.submit_with(|first| {
+            let (mut batch, stored) = self.to_batch(first);
+            let last = stored.last().map_or(first, |event| event.position);
+            let view = self.view_at(last);
+            batch.put::<Heads>(self.room_id(), (), &view.to_record());
+            more(&mut batch);
+            // The log cannot reach these positions before we return, so nobody sees them early.
+            stored.iter().for_each(|event| inner.events.insert(event));
+            for Redacted { event, .. } in &self.redacted {
+                inner.events.insert(event);
+                room.replace(event);
+            }
+            room.queue(view.clone(), &stored);
+            after = Some(view);
+            Ok::<_, Error>(batch)
+        })?;
+        inner.trie.publish(self.nodes);
+        let redacted_state = self
+            .redacted
+            .iter()
+            .map(|redacted| Arc::clone(&redacted.event.pdu))
+            .filter(|pdu| pdu.is_state());
+        Ok(Outcome {
+            view: after.expect("the store called back, or returned its error"),
+            changed: self.changed.into_iter().chain(redacted_state).collect(),
+            submitted: Submitted { pending, redacted: self.redacted },
+        })
+    }
+
+    fn to_batch(&self, first: Position) -> (Batch, Vec<Arc<StoredEvent>>) {
+        let mut rows = Rows { batch: Batch::new(), room_id: self.room_id(), next: first };
+        let stored = self.events.iter().map(|event| rows.add(event, self.version)).collect();
+        self.redacted.iter().for_each(|redacted| rows.redact(redacted));
+        for (id, bytes) in self.nodes.rows() {
+            rows.batch.derive_put::<StateNodes>(id, (), bytes);
+        }
+        (rows.batch, stored)
+    }
+
+    fn view_at(&self, position: Position) -> RoomView {
+        RoomView {
+            room_id: self.room_id().to_owned(),
+            version: self.version,
+            position,
+            state: self.state,
+            extremities: self.extremities.clone(),
+            depth: self.depth,
+            create: Arc::clone(self.create.as_ref().expect("a room begins with its create event")),
+            joined_members: self.joined_members,
+            invited_members: self.invited_members,
+            local_joined: Arc::clone(&self.local_joined),
+        }
+    }
+}
+
+impl Writer {
+    /// Moves the head on and lets the next writer in.
+    pub(crate) fn finish(mut self, outcome: Outcome) -> Submitted {
+        self.head().follow(outcome)
+    }
+}
+
+impl Head {
+    pub(crate) fn follow(&mut self, outcome: Outcome) -> Submitted {
+        self.view = outcome.view;
+        for pdu in outcome.changed {
+            let Some(state_key) = pdu.state_key() else { continue };
+            // A redacted event only matters here while it is in force.
+            let known = self.cached_state.get(pdu.event_type(), state_key);
+            if matches!(&known, Some(Some(known)) if known.depth() > pdu.depth()) {
+                continue;
+            }
+            self.cached_state.put(pdu.event_type(), state_key, Some(Arc::clone(&pdu)));
+        }
+        outcome.submitted
+    }
+}
+
+/// The batch of a draft while its events get their positions.
+struct Rows<'a> {
+    batch: Batch,
+    room_id: &'a RoomId,
+    next: Position,
+}
+
+impl Rows<'_> {
+    fn add(
+        &mut self,
+        event: &DraftEvent,
+        version: &'static events::RoomVersion,
+    ) -> Arc<StoredEvent> {
+        let position = self.next;
+        let stored = StoredEvent {
+            pdu: Arc::clone(&event.pdu),
+            client: event.client.clone(),
+            version,
+            position,
+            state_before: event.state_before,
+            txn: event.txn.clone(),
+            redacted_by: None,
+            status: EventStatus::Accepted,
+        };
+        let room_id = self.room_id;
+        let id = event.pdu.event_id();
+        self.batch.put::<Events>(room_id, position, &stored.to_record());
+        self.batch.put::<Depths>(room_id, (event.pdu.depth(), position), &());
+        let place = EventPlace { room_id: room_id.to_owned(), position };
+        self.batch.derive_put::<EventIds>(id, (), &place);
+        self.add_transaction(event);
+        self.add_relation(event, position);
+        self.add_fact(stream::EVENT, room_id.as_str(), event_fact(event).to_payload());
+        if let Some(member) = &event.member {
+            self.add_member(event, member, position);
+        }
+        Arc::new(stored)
+    }
+
+    fn add_fact(&mut self, stream: u8, subject: &str, payload: bytes::Bytes) {
+        self.batch.fact(Fact { stream, subject: subject.into(), payload });
+        self.next += 1;
+    }
+
+    fn add_transaction(&mut self, event: &DraftEvent) {
+        let Some(txn) = &event.txn else { return };
+        let sort = (&event.pdu.sender(), &txn.device_id, &event.endpoint, &txn.txn_id);
+        let record = TransactionRecord { event_id: event.pdu.event_id().clone() };
+        self.batch.put::<Transactions>(self.room_id, sort, &record);
+    }
+
+    fn add_relation(&mut self, event: &DraftEvent, position: Position) {
+        let Some(relation) = &event.relation else { return };
+        let record = RelationRecord {
+            event_id: event.pdu.event_id().clone(),
+            rel_type: relation.rel_type.clone(),
+            event_type: event.pdu.event_type().to_owned(),
+            sender: event.pdu.sender().to_owned(),
+        };
+        self.batch.put::<Relations>(self.room_id, (&relation.parent, position), &record);
+    }
+
+    fn add_member(&mut self, event: &DraftEvent, member: &MemberChange, position: Position) {
+        let event_id = event.pdu.event_id();
+        let membership = &member.membership;
+        let record =
+            MemberRecord { membership: membership.clone(), event_id: event_id.clone(), position };
+        self.batch.put::<Members>(self.room_id, &member.user, &record);
+        if !member.is_local {
+            return;
+        }
+        let record = UserRoomRecord {
+            membership: membership.clone(),
+            event_id: event_id.clone(),
+            position,
+            state: event.state_after,
+            forgotten: false,
+        };
+        self.batch.derive_put::<UserRooms>(&member.user, self.room_id, &record);
+        let fact = MembershipFact {
+            room_id: self.room_id.to_owned(),
+            membership: membership.clone(),
+            event_position: position,
+        };
+        self.add_fact(stream::MEMBERSHIP, member.user.as_str(), fact.to_payload());
+    }
+
+    fn redact(&mut self, redacted: &Redacted) {
+        let Redacted { event, relation } = redacted;
+        self.batch.put::<Events>(self.room_id, event.position, &event.to_record());
+        if let Some(relation) = relation {
+            self.batch.delete::<Relations>(self.room_id, (&relation.parent, event.position));
+        }
+    }
+}
+
+fn event_fact(event: &DraftEvent) -> RoomEventFact {
+    let pdu = &event.pdu;
+    RoomEventFact {
+        event_id: pdu.event_id().clone(),
+        event_type: pdu.event_type().to_owned(),
+        state_key: pdu.state_key().map(str::to_owned),
+        sender: pdu.sender().to_owned(),
+        membership: event
+            .member
+            .as_ref()
+            .map(|member| (member.user.clone(), member.membership.clone())),
+        redacts: pdu.redacts().map(ToOwned::to_owned),
+    }
+}
