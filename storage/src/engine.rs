@@ -3,6 +3,7 @@
 pub(crate) mod directory;
 pub(crate) mod fjall;
 pub(crate) mod memory;
+pub(crate) mod sled;
 
 use std::{fmt, path::Path, sync::Arc};
 
@@ -102,7 +103,7 @@ pub(crate) fn open(kind: EngineKind, path: &Path) -> Result<Arc<dyn Engine>, Ope
         Ok(match kind {
             EngineKind::Memory => Arc::new(memory::Memory::default()),
             EngineKind::Fjall => Arc::new(fjall::Fjall::open(path)?),
-            EngineKind::Sled => unimplemented!(),
+            EngineKind::Sled => Arc::new(sled::Sled::open(path)?),
         })
     });
     let outcome = opened.unwrap_or_else(|panic| Err(EngineError(panic_text(&*panic))));

@@ -37,7 +37,7 @@ pub const DEFAULT_LOW_WATER_BYTES: u64 = 512 << 20;
 
 /// An encoded key that is longer is refused. Specified identifiers have at most 255 bytes; the
 /// engines need every page of a few keys to stay small.
-pub const MAX_KEY_BYTES: usize = 4096;
+pub const MAX_KEY_BYTES: usize = 3 << 10;
 
 /// How and where the data is kept.
 #[derive(Clone, Debug)]

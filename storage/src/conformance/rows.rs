@@ -122,7 +122,7 @@ async fn compare<'a>(
 
 pub async fn large_values_are_whole(config: Config) {
     let store = open(&config);
-    let sizes = [1_usize << 20, 0, 300, 8_190, 8_192, 8_200, 65_536, 200_000, 1, 1 << 20];
+    let sizes = [1_usize << 20, 0, 300, 16_380, 16_384, 16_381, 65_536, 200_000, 1, 1 << 20];
     let text = |size: usize| -> String { ('a'..='z').cycle().skip(size % 26).take(size).collect() };
     for size in sizes {
         let mut batch = Batch::new();

@@ -12,6 +12,10 @@ fn fjall_config(path: PathBuf) -> Config {
     on_disk(EngineKind::Fjall, path)
 }
 
+fn sled_config(path: PathBuf) -> Config {
+    on_disk(EngineKind::Sled, path)
+}
+
 /// Tests run on whatever disk there is.
 fn on_disk(engine: EngineKind, path: PathBuf) -> Config {
     Config { ballast_bytes: 0, low_water_bytes: 0, ..Config::at(engine, path) }
@@ -19,3 +23,4 @@ fn on_disk(engine: EngineKind, path: PathBuf) -> Config {
 
 storage::conformance!(forgetful memory, memory_config);
 storage::conformance!(forgetful fjall, fjall_config);
+storage::conformance!(forgetful sled, sled_config);
