@@ -94,11 +94,9 @@ class Connection {
 
   #watch() {
     const now = Date.now();
-    if (this.#probedAt !== undefined) {
-      if (now - this.#probedAt > ANSWER_WITHIN_MS) this.drop();
-    } else if (now - this.#heardAt > QUIET_MS) {
-      this.probe();
-    }
+    const patience = this.#calls.size > 0 ? ANSWER_WITHIN_MS : QUIET_MS;
+    if (this.#probedAt === undefined && now - this.#heardAt > patience) this.probe();
+    else if (now - this.#probedAt > ANSWER_WITHIN_MS) this.drop();
   }
 
   #receive(text) {
