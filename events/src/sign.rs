@@ -283,3 +283,50 @@ pub(crate) fn sign_event(
     event.write(&mut bytes);
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use ruma::server_name;
+
+    use super::{SigningKey, sign_event};
+    use crate::{
+        RoomVersion,
+        canonical::{MAX_LEVELS, Numbers, Value, parse_within},
+        hash::{BASE64, content_hash},
+    };
+
+    /// The specification's vector for an event with redactable content, which lacks fields that a
+    /// PDU must have and so is not one.
+    #[test]
+    fn specified_signature_of_an_event_with_content() {
+        let seed = BASE64.decode("YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1").unwrap();
+        let key = SigningKey::from_seed(&seed.try_into().unwrap(), "1").unwrap();
+        let text = r#"{"content":{"body":"Here is the message content"},"event_id":"$0:domain",
+            "origin":"domain","origin_server_ts":1000000,"type":"m.room.message",
+            "room_id":"!r:domain","sender":"@u:domain","signatures":{},
+            "unsigned":{"age_ts":1000000}}"#;
+        let mut event =
+            parse_within(text, Numbers::Strict, MAX_LEVELS).unwrap().into_object().unwrap();
+        let hash = BASE64.encode(content_hash(&event));
+        assert_eq!(hash, "onLKD1bGljeBWQhWZ1kaP9SorVmRQNdN5aM2JYU2n/g");
+        let hashes = format!(r#"{{"sha256":"{hash}"}}"#);
+        event.insert("hashes", parse_within(&hashes, Numbers::Strict, 1).unwrap());
+
+        let version = RoomVersion::parse("1").unwrap();
+        let signed = sign_event(&event, &key, server_name!("domain"), version);
+        let signed = parse_within(str::from_utf8(&signed).unwrap(), Numbers::Strict, MAX_LEVELS);
+        let signed = signed.unwrap().into_object().unwrap();
+        let signature = signed
+            .get("signatures")
+            .and_then(|all| all.as_object()?.get("domain")?.as_object()?.get("ed25519:1"))
+            .and_then(Value::as_str);
+        assert_eq!(
+            signature,
+            Some(
+                "Wm+VzmOUOz08Ds+0NTWb1d4CZrVsJSikkeRxh6aCcUwu6pNC78FunoD7KNWzqFn241eYHYMGCA5McEiVP\
+                 dhzBA"
+            )
+        );
+    }
+}

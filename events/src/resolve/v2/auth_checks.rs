@@ -10,6 +10,9 @@ use crate::{
     auth::{AuthState, PowerLevels, check_with},
 };
 
+/// The ids of the create event and of the power level event.
+type LevelsKey = (OwnedEventId, Option<OwnedEventId>);
+
 pub(super) struct AuthChecks<'a, F> {
     version: &'a RoomVersion,
     graph: &'a AuthGraph,
@@ -19,8 +22,7 @@ pub(super) struct AuthChecks<'a, F> {
     base: Option<&'a StateMap>,
     /// What was applied since.
     resolved: StateMap,
-    /// By the ids of the create and the power level event.
-    power_levels: RefCell<HashMap<(OwnedEventId, Option<OwnedEventId>), Arc<PowerLevels>>>,
+    power_levels: RefCell<HashMap<LevelsKey, Arc<PowerLevels>>>,
 }
 
 impl<'a, F: Fn(&EventId) -> Option<Arc<Pdu>>> AuthChecks<'a, F> {
