@@ -157,7 +157,7 @@ impl Run {
 
         let (server, up_after) = self.plan.start().await?;
         let mut tally =
-            writer::retry(&self.world, &mut attempts, &mut self.random).await.context("retry")?;
+            writer::retry_unanswered(&self.world, &mut attempts).await.context("retry")?;
         let history = self.histories.read_new(&self.world).await.context("history")?;
         tally.add(&verdict::judge(&attempts, &history.events));
         tally.lost += history.broken;
@@ -167,6 +167,9 @@ impl Run {
             tally.add(&verdict::judge_reader(&reader.take_order(), &expected));
             tally.repeated += reader.take_repeated();
         }
+        // Only now: a retry of something lost would write it again.
+        let again = writer::retry_answered(&self.world, &mut attempts, &mut self.random).await;
+        tally.add(&again.context("retry")?);
         print_round(round, &tally, kill_after, up_after, dropped.as_ref());
         self.attempts.append(&mut attempts);
         Ok((server, tally))

@@ -10,7 +10,11 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use super::{history::Events, verdict::Told, world::World};
+use super::{
+    history::Events,
+    verdict::{self, Told},
+    world::World,
+};
 use crate::{
     client::{Account, Client, Sync},
     socket::Socket,
@@ -19,7 +23,7 @@ use crate::{
 const READERS: usize = 8;
 const LONG_POLL_MS: u32 = 10_000;
 /// A socket that has more to tell tells it within this time.
-const QUIET: Duration = Duration::from_secs(10);
+const QUIET: Duration = Duration::from_secs(3);
 const CATCH_UP_BATCHES_MAX: usize = 10_000;
 const GAP_PAGES_MAX: usize = 1000;
 
@@ -113,8 +117,10 @@ impl Reader {
                 if self.seen.insert(event.event_id.clone()) {
                     order.push(event.event_id);
                 } else {
-                    eprintln!("repeated to {}: {}", self.account.user_id, event.event_id);
                     self.repeated += 1;
+                    verdict::example(self.repeated, || {
+                        format!("repeated to {}: {}", self.account.user_id, event.event_id)
+                    });
                 }
             }
         }

@@ -7,6 +7,8 @@ use std::{
 
 use super::{history::Events, writer::Attempt};
 
+const EXAMPLES_MAX: u64 = 5;
+
 /// Counts of a round or of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
@@ -67,6 +69,13 @@ impl fmt::Display for Tally {
     }
 }
 
+/// Prints the first few findings of a kind: a region that loses a second loses thousands of events.
+pub(super) fn example(count: u64, text: impl FnOnce() -> String) {
+    if count <= EXAMPLES_MAX {
+        eprintln!("{}", text());
+    }
+}
+
 /// Compares attempts with the history that should hold each of them once.
 pub(super) fn judge(attempts: &[Attempt], history: &Events) -> Tally {
     let mut tally = Tally::default();
@@ -85,13 +94,15 @@ pub(super) fn judge(attempts: &[Attempt], history: &Events) -> Tally {
         match by_text.get(&(attempt.room.as_str(), attempt.transaction.as_str())).map(Vec::as_slice)
         {
             None | Some([]) => {
-                eprintln!("lost: {} {acknowledged}", attempt.transaction);
                 tally.lost += 1;
+                example(tally.lost, || format!("lost: {} {acknowledged}", attempt.transaction));
             }
             Some([only]) => tally.changed += u64::from(only != acknowledged),
             Some(several) => {
-                eprintln!("duplicated: {} {several:?}", attempt.transaction);
                 tally.duplicated += several.len() as u64 - 1;
+                example(tally.duplicated, || {
+                    format!("duplicated: {} {several:?}", attempt.transaction)
+                });
             }
         }
     }

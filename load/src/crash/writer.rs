@@ -2,7 +2,7 @@
 //! tried and what was acknowledged.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     net::SocketAddr,
     sync::{
         Arc,
@@ -14,7 +14,10 @@ use std::{
 use anyhow::Context as _;
 use rand::{RngExt as _, rngs::StdRng};
 
-use super::{verdict::Tally, world::World};
+use super::{
+    verdict::{self, Tally},
+    world::World,
+};
 use crate::{
     client::{self, Account, Client, Refusal},
     socket::Socket,
@@ -126,27 +129,55 @@ impl Writer {
     }
 }
 
-/// Sends again what was not answered, twice and over both transports, and a sample of what was:
-/// each must end as one event.
-pub(super) async fn retry(
+/// Sends again what was not answered. Afterwards every attempt has an event.
+pub(super) async fn retry_unanswered(
+    world: &World,
+    attempts: &mut [Attempt],
+) -> anyhow::Result<Tally> {
+    let acknowledged = attempts.iter().filter(|attempt| attempt.event_id.is_some()).count() as u64;
+    let mut tally = Tally { acknowledged, ..Tally::default() };
+    let mut again = Again::new(world);
+    for attempt in attempts.iter_mut().filter(|attempt| attempt.event_id.is_none()) {
+        again.send(attempt, &mut tally).await?;
+    }
+    Ok(tally)
+}
+
+/// Sends again some of what was answered: each must be answered as it was.
+pub(super) async fn retry_answered(
     world: &World,
     attempts: &mut [Attempt],
     random: &mut StdRng,
 ) -> anyhow::Result<Tally> {
-    let mut tally = Tally {
-        acknowledged: attempts.iter().filter(|a| a.event_id.is_some()).count() as u64,
-        ..Tally::default()
-    };
-    let sample = sample(attempts, random);
-    let mut transports: BTreeMap<(usize, bool), Transport> = BTreeMap::new();
-    for index in sample {
-        let attempt = &mut attempts[index];
+    let mut tally = Tally::default();
+    let mut again = Again::new(world);
+    for index in sample(attempts, random) {
+        again.send(&mut attempts[index], &mut tally).await?;
+    }
+    Ok(tally)
+}
+
+/// Connections for retries, opened when they are needed.
+struct Again<'a> {
+    world: &'a World,
+    transports: BTreeMap<(usize, bool), Transport>,
+}
+
+impl<'a> Again<'a> {
+    fn new(world: &'a World) -> Self {
+        Self { world, transports: BTreeMap::new() }
+    }
+
+    /// Once over the transport of the attempt and once over the other: a transaction id means the
+    /// same on both.
+    async fn send(&mut self, attempt: &mut Attempt, tally: &mut Tally) -> anyhow::Result<()> {
         for over_socket in [attempt.over_socket, !attempt.over_socket] {
-            let transport = match transports.entry((attempt.user, over_socket)) {
-                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                std::collections::btree_map::Entry::Vacant(entry) => {
-                    let account = &world.accounts[attempt.user];
-                    entry.insert(Transport::open(world.address, account, over_socket).await?)
+            let transport = match self.transports.entry((attempt.user, over_socket)) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    let account = &self.world.accounts[attempt.user];
+                    let address = self.world.address;
+                    entry.insert(Transport::open(address, account, over_socket).await?)
                 }
             };
             let event_id = transport
@@ -156,27 +187,27 @@ pub(super) async fn retry(
             tally.retried += 1;
             let known = attempt.event_id.get_or_insert_with(|| event_id.clone());
             if *known != event_id {
-                eprintln!("{}: {known}, then {event_id}", attempt.transaction);
                 tally.changed += 1;
+                verdict::example(tally.changed, || {
+                    format!("{}: {known}, then {event_id}", attempt.transaction)
+                });
             }
         }
+        Ok(())
     }
-    Ok(tally)
 }
 
-/// Every unanswered attempt, and of the answered ones each writer's last (the likeliest to be lost)
-/// and some from anywhere.
+/// Each writer's last attempt, the likeliest to be lost, and some from anywhere.
 fn sample(attempts: &[Attempt], random: &mut StdRng) -> Vec<usize> {
-    let mut chosen: Vec<usize> = (0..attempts.len())
-        .filter(|index| {
-            // A writer's attempts follow each other, and only its last ones can be unanswered.
-            let next_answered = attempts.get(index + 1).is_some_and(|next| next.event_id.is_some());
-            attempts[*index].event_id.is_none() || !next_answered
-        })
-        .collect();
-    if !attempts.is_empty() {
-        chosen.extend((0..WRITERS).map(|_| random.random_range(0..attempts.len())));
+    if attempts.is_empty() {
+        return Vec::new();
     }
+    // A transaction id starts with its round and its writer.
+    let writer = |attempt: &Attempt| attempt.transaction.split('n').next().map(str::to_owned);
+    let is_last =
+        |index: &usize| attempts.get(index + 1).map(writer) != Some(writer(&attempts[*index]));
+    let mut chosen: Vec<usize> = (0..attempts.len()).filter(is_last).collect();
+    chosen.extend((0..WRITERS).map(|_| random.random_range(0..attempts.len())));
     chosen.sort_unstable();
     chosen.dedup();
     chosen
