@@ -12,8 +12,8 @@ fn check(room: &TestRoom, event: &events::Pdu) -> Result<(), AuthError> {
 
 #[test]
 fn create_events() {
-    type Change = fn(&mut Value);
-    let cases: [(&str, Change, fn(u8) -> bool); 10] = [
+    type Case = (&'static str, fn(&mut Value), fn(u8) -> bool);
+    let cases: [Case; 10] = [
         ("as it should be", |_| (), |_| true),
         ("with previous events", |json| json["prev_events"] = json!(["PREV"]), |_| false),
         ("room of another server", |json| json["room_id"] = json!("!x:b.test"), |_| false),
@@ -119,7 +119,7 @@ fn rejected_and_foreign_auth_events() {
         assert!(matches!(check(&room, &citing), Err(AuthError::Forbidden(_))));
 
         // The room of a create event in version 12 is its hash; before, any other room will do.
-        json["auth_events"] = room.references(&[levels.clone()]);
+        json["auth_events"] = room.references(std::slice::from_ref(levels));
         json["room_id"] = json!(format!("!{}", "x".repeat(43)));
         let foreign = room.add(&json);
         let create = ruma::OwnedEventId::try_from(format!("${}", "x".repeat(43))).unwrap();

@@ -12,3 +12,4 @@ mod redaction;
 mod resolution;
 mod room;
 mod signing;
+mod tolerant;

@@ -218,28 +218,23 @@ fn events_that_authorise_each_other_are_found_out() {
     assert!(matches!(room.resolve(&sets), Err(ResolveError::AuthCycle(_))));
 }
 
-/// A version 1 room in which every event's depth and id can be chosen.
-fn version_1() -> (
-    TestRoom,
-    impl FnMut(&mut TestRoom, &Tip, &str, (&str, &str), serde_json::Value, u64) -> OwnedEventId,
-) {
-    let room = TestRoom::public(1);
-    let send = |room: &mut TestRoom,
-                tip: &Tip,
-                sender: &str,
-                key: (&str, &str),
-                content: serde_json::Value,
-                depth: u64| {
-        let mut json = room.template(tip, sender, key.0, Some(key.1), content);
-        json["depth"] = json!(depth);
-        room.add(&json).event_id().clone()
-    };
-    (room, send)
+/// An event of a version 1 room, whose senders choose `depth` at will.
+fn send(
+    room: &mut TestRoom,
+    tip: &Tip,
+    sender: &str,
+    key: (&str, &str),
+    content: serde_json::Value,
+    depth: u64,
+) -> OwnedEventId {
+    let mut json = room.template(tip, sender, key.0, Some(key.1), content);
+    json["depth"] = json!(depth);
+    room.add(&json).event_id().clone()
 }
 
 #[test]
 fn version_1_picks_other_events_by_depth() {
-    let (mut room, mut send) = version_1();
+    let mut room = TestRoom::public(1);
     let tip = room.tip.clone();
     let topic = ("m.room.topic", "");
     let deep = send(&mut room, &tip, ALICE, topic, json!({}), 20);
@@ -253,7 +248,7 @@ fn version_1_picks_other_events_by_depth() {
 
 #[test]
 fn version_1_picks_the_lowest_hash_at_equal_depth() {
-    let (mut room, mut send) = version_1();
+    let mut room = TestRoom::public(1);
     let tip = room.tip.clone();
     let mut event = || send(&mut room, &tip, ALICE, ("m.room.topic", ""), json!({}), 5);
     let ids: Vec<OwnedEventId> = (0..8).map(|_| event()).collect();
@@ -265,7 +260,7 @@ fn version_1_picks_the_lowest_hash_at_equal_depth() {
 
 #[test]
 fn version_1_builds_up_power_levels_and_stops_at_what_they_forbid() {
-    let (mut room, mut send) = version_1();
+    let mut room = TestRoom::public(1);
     room.join(BOB);
     let tip = room.tip.clone();
     let key = ("m.room.power_levels", "");
@@ -280,7 +275,7 @@ fn version_1_builds_up_power_levels_and_stops_at_what_they_forbid() {
 
 #[test]
 fn version_1_forgets_whom_the_levels_do_not_admit() {
-    let (mut room, mut send) = version_1();
+    let mut room = TestRoom::public(1);
     room.join(BOB);
     let tip = room.tip.clone();
     let ban =

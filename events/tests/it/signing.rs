@@ -111,6 +111,10 @@ fn events_built_here_verify_here_and_elsewhere() {
         )]);
         let verified = ruma::signatures::verify_event(&keys, &object, version.rules()).unwrap();
         assert_eq!(verified, ruma::signatures::Verified::All);
+        if !version.event_id_in_pdu() {
+            let hash = ruma::signatures::reference_hash(&object, version.rules()).unwrap();
+            assert_eq!(event.event_id().as_str(), format!("${hash}"));
+        }
     }
 }
 
