@@ -30,7 +30,7 @@ impl ReadAhead {
         rows.get(table)?.get(key).map(|(_, value)| value.clone())
     }
 
-    pub(crate) fn insert<'a>(&self, ticket: u64, writes: impl Iterator<Item = &'a Write>) {
+    pub(crate) fn insert<'a>(&self, ticket: u64, writes: impl Iterator<Item = &'a Write<'static>>) {
         let mut rows = None;
         for write in writes {
             let rows = rows.get_or_insert_with(|| self.rows.write());

@@ -33,7 +33,7 @@ pub struct Condition {
 #[derive(Debug, Default)]
 pub struct Batch {
     pub(crate) conditions: Vec<Condition>,
-    pub(crate) writes: Vec<Write>,
+    pub(crate) writes: Vec<Write<'static>>,
     /// Which of the writes are of tables that read ahead. Usually none or one.
     pub(crate) ahead: Vec<usize>,
     pub(crate) facts: Vec<Fact>,
@@ -129,7 +129,7 @@ impl Batch {
     }
 
     /// The submitted rows of tables that read ahead.
-    pub(crate) fn ahead(&self) -> impl Iterator<Item = &Write> {
+    pub(crate) fn ahead(&self) -> impl Iterator<Item = &Write<'static>> {
         self.ahead.iter().map(|index| &self.writes[*index])
     }
 }

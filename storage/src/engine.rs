@@ -43,8 +43,8 @@ pub struct EngineError(pub String);
 
 /// One put (`Some`) or delete (`None`).
 #[derive(Clone, Debug)]
-pub struct Write {
-    pub table: &'static str,
+pub struct Write<'a> {
+    pub table: &'a str,
     pub key: Bytes,
     pub value: Option<Bytes>,
 }
@@ -60,19 +60,19 @@ pub struct KeyRange {
 ///
 /// Calls may block on the disk; they are short. `apply` is called by one thread only.
 pub trait Engine: Send + Sync + 'static {
-    fn get(&self, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
+    fn get(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
 
     /// At most `limit` rows, in key order or its reverse.
     fn scan(
         &self,
-        table: &'static str,
+        table: &str,
         range: KeyRange,
         reverse: bool,
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, EngineError>;
 
     /// Applies all writes or none, later ones over earlier ones. They are on disk when it returns.
-    fn apply(&self, writes: Vec<Write>) -> Result<(), EngineError>;
+    fn apply(&self, writes: Vec<Write<'_>>) -> Result<(), EngineError>;
 
     /// A consistent view of all tables that later writes do not change.
     fn snapshot(&self) -> Result<Box<dyn EngineSnapshot>, EngineError>;

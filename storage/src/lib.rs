@@ -31,6 +31,7 @@ mod table;
 mod writer;
 
 pub mod conformance;
+pub mod dump;
 
 pub use batch::{Batch, Condition};
 pub use engine::{Engine, EngineError, EngineKind, EngineSnapshot, KeyRange, Write};

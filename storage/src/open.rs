@@ -20,6 +20,8 @@ pub(crate) struct Opened {
     pub(crate) engine: Arc<dyn Engine>,
     /// The last position that was given out.
     pub(crate) position: Position,
+    /// The engine's name.
+    pub(crate) kind: &'static str,
     pub(crate) incarnation: u64,
     pub(crate) previous: Vec<u64>,
     pub(crate) disk: DiskGuard,
@@ -44,6 +46,7 @@ pub(crate) fn open(config: &Config, incarnation: u64) -> Result<Opened, OpenErro
     Ok(Opened {
         engine,
         position,
+        kind: config.engine.name(),
         incarnation: mark.incarnation,
         previous: mark.previous,
         disk,
@@ -54,7 +57,8 @@ pub(crate) fn open(config: &Config, incarnation: u64) -> Result<Opened, OpenErro
 /// A store on an engine that needs no directory.
 pub(crate) fn over(engine: Arc<dyn Engine>, position: Position, incarnation: u64) -> Opened {
     let disk = DiskGuard::unlimited();
-    Opened { engine, position, incarnation, previous: Vec::new(), disk, directory: None }
+    let kind = EngineKind::Memory.name();
+    Opened { engine, position, kind, incarnation, previous: Vec::new(), disk, directory: None }
 }
 
 /// An engine may need space to recover. If it cannot be opened and the disk is nearly full, the

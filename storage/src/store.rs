@@ -127,6 +127,7 @@ pub(crate) struct Shared {
     pub(crate) disk: DiskGuard,
     sequencer: Mutex<Sequencer>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    kind: &'static str,
     incarnation: u64,
     previous: Vec<u64>,
     _directory: Option<Directory>,
@@ -229,6 +230,7 @@ impl Store {
                 queue: Some(queue),
             }),
             writer: Mutex::new(None),
+            kind: opened.kind,
             incarnation: opened.incarnation,
             previous: opened.previous,
             _directory: opened.directory,
@@ -242,6 +244,10 @@ impl Store {
     /// another one is recognised.
     pub fn incarnation(&self) -> u64 {
         self.shared.incarnation
+    }
+
+    pub fn engine_name(&self) -> &'static str {
+        self.shared.kind
     }
 
     /// The incarnations of the databases that this one was restored from, oldest first.
@@ -429,3 +435,6 @@ fn decode<T: Table>(value: Option<Bytes>) -> Result<Option<T::Value>, ReadError>
         .transpose()
         .map_err(|source| ReadError::Record { table: T::NAME, source })
 }
+
+#[cfg(test)]
+mod tests;

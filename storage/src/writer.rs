@@ -69,7 +69,7 @@ type Answer = oneshot::Sender<Result<(), CommitError>>;
 /// A group under construction.
 #[derive(Default)]
 struct Group {
-    writes: Vec<Write>,
+    writes: Vec<Write<'static>>,
     facts: Vec<LoggedFact>,
     ahead: Vec<AheadRow>,
     accepted: Vec<Answer>,
@@ -114,7 +114,11 @@ impl Group {
         let Job { ticket, first, batch, answer } = job;
         self.last_ticket = ticket;
         self.last_position = first - 1 + batch.facts.len() as u64;
-        let row = |write: &Write| AheadRow { ticket, table: write.table, key: write.key.clone() };
+        let row = |write: &Write<'static>| AheadRow {
+            ticket,
+            table: write.table,
+            key: write.key.clone(),
+        };
         self.ahead.extend(batch.ahead().map(row));
         for condition in &batch.conditions {
             match self.holds(shared, condition) {
@@ -142,7 +146,7 @@ impl Group {
         Ok(())
     }
 
-    fn push(&mut self, write: Write) {
+    fn push(&mut self, write: Write<'static>) {
         if let Some(overlay) = &mut self.overlay {
             overlay.insert((write.table, write.key.clone()), write.value.clone());
         }
@@ -152,7 +156,8 @@ impl Group {
     /// Judged on the disk and on the earlier batches of this group.
     fn holds(&mut self, shared: &Shared, condition: &Condition) -> Result<bool, EngineError> {
         let overlay = self.overlay.get_or_insert_with(|| {
-            let row = |write: &Write| ((write.table, write.key.clone()), write.value.clone());
+            let row =
+                |write: &Write<'static>| ((write.table, write.key.clone()), write.value.clone());
             self.writes.iter().map(row).collect()
         });
         let found = match overlay.get(&(condition.table, condition.key.clone())) {

@@ -61,7 +61,7 @@ impl Fjall {
         self.keyspaces.read().get(table).cloned()
     }
 
-    fn ensure(&self, table: &'static str) -> Result<Keyspace, EngineError> {
+    fn ensure(&self, table: &str) -> Result<Keyspace, EngineError> {
         if let Some(keyspace) = self.existing(table) {
             return Ok(keyspace);
         }
@@ -76,7 +76,7 @@ fn options() -> KeyspaceCreateOptions {
 }
 
 impl Engine for Fjall {
-    fn get(&self, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+    fn get(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         let Some(keyspace) = self.existing(table) else { return Ok(None) };
         // A read outside a snapshot could see half of the group that is being applied.
         let found = self.database.snapshot().get(&keyspace, key).map_err(failed)?;
@@ -85,7 +85,7 @@ impl Engine for Fjall {
 
     fn scan(
         &self,
-        table: &'static str,
+        table: &str,
         range: KeyRange,
         reverse: bool,
         limit: usize,
@@ -108,10 +108,10 @@ impl Engine for Fjall {
         }
     }
 
-    fn apply(&self, writes: Vec<Write>) -> Result<(), EngineError> {
+    fn apply(&self, writes: Vec<Write<'_>>) -> Result<(), EngineError> {
         let mut batch = OwnedWriteBatch::with_capacity(self.database.clone(), writes.len())
             .durability(Some(PersistMode::SyncAll));
-        let mut last: Option<(&'static str, Keyspace)> = None;
+        let mut last: Option<(&str, Keyspace)> = None;
         for Write { table, key, value } in writes {
             let keyspace = match &last {
                 Some((name, keyspace)) if *name == table => keyspace,

@@ -1,14 +1,13 @@
 //! The engine for tests: ordered maps behind one lock.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
+use std::{collections::BTreeMap, ops::Bound};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
 
 use super::{Engine, EngineError, EngineSnapshot, KeyRange, Write};
 
-type Tables = HashMap<&'static str, BTreeMap<Bytes, Bytes>>;
+type Tables = BTreeMap<String, BTreeMap<Bytes, Bytes>>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
@@ -16,13 +15,13 @@ pub(crate) struct Memory {
 }
 
 impl Engine for Memory {
-    fn get(&self, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+    fn get(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         Ok(self.tables.read().get(table).and_then(|rows| rows.get(key)).cloned())
     }
 
     fn scan(
         &self,
-        table: &'static str,
+        table: &str,
         range: KeyRange,
         reverse: bool,
         limit: usize,
@@ -42,10 +41,13 @@ impl Engine for Memory {
         })
     }
 
-    fn apply(&self, writes: Vec<Write>) -> Result<(), EngineError> {
+    fn apply(&self, writes: Vec<Write<'_>>) -> Result<(), EngineError> {
         let mut tables = self.tables.write();
         for Write { table, key, value } in writes {
-            let rows = tables.entry(table).or_default();
+            if !tables.contains_key(table) {
+                tables.insert(table.to_owned(), BTreeMap::new());
+            }
+            let Some(rows) = tables.get_mut(table) else { continue };
             match value {
                 Some(value) => rows.insert(key, value),
                 None => rows.remove(&key),
@@ -68,9 +70,7 @@ struct MemorySnapshot(Tables);
 impl EngineSnapshot for MemorySnapshot {
     fn tables(&self) -> Result<Vec<String>, EngineError> {
         let used = self.0.iter().filter(|(_, rows)| !rows.is_empty());
-        let mut names: Vec<_> = used.map(|(name, _)| (*name).to_owned()).collect();
-        names.sort();
-        Ok(names)
+        Ok(used.map(|(name, _)| name.clone()).collect())
     }
 
     fn for_each(

@@ -77,7 +77,7 @@ impl Sled {
     }
 
     /// The new rows, and what they overwrite.
-    fn prepare(&self, writes: Vec<Write>) -> Result<(sled::Batch, Overlay), EngineError> {
+    fn prepare(&self, writes: Vec<Write<'_>>) -> Result<(sled::Batch, Overlay), EngineError> {
         let mut batch = sled::Batch::default();
         let mut overwritten = Overlay::new();
         let mut latest = HashMap::with_capacity(writes.len());
@@ -171,7 +171,7 @@ impl Rows {
 }
 
 impl Engine for Sled {
-    fn get(&self, table: &'static str, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+    fn get(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         let key = row_key(table, key);
         let state = self.state.read();
         match state.in_flight.get(&key) {
@@ -182,7 +182,7 @@ impl Engine for Sled {
 
     fn scan(
         &self,
-        table: &'static str,
+        table: &str,
         range: KeyRange,
         reverse: bool,
         limit: usize,
@@ -204,7 +204,7 @@ impl Engine for Sled {
         Ok(rows.into_iter().map(strip).collect())
     }
 
-    fn apply(&self, writes: Vec<Write>) -> Result<(), EngineError> {
+    fn apply(&self, writes: Vec<Write<'_>>) -> Result<(), EngineError> {
         // Nobody else writes, so what is overwritten can be read before readers are kept out.
         let (batch, overwritten) = self.prepare(writes)?;
         let mut state = self.state.write();

@@ -22,5 +22,5 @@ fn on_disk(engine: EngineKind, path: PathBuf) -> Config {
 }
 
 storage::conformance!(forgetful memory, memory_config);
-storage::conformance!(forgetful fjall, fjall_config);
-storage::conformance!(forgetful sled, sled_config);
+storage::conformance!(fjall, fjall_config);
+storage::conformance!(sled, sled_config);
