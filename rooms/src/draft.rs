@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     Error, Root, StoredEvent, Txn, TxnEcho,
-    room::{Head, Room, StateCache, Writer},
+    room::{Head, StateCache, Writer},
     rooms::Inner,
     trie::{Entry, NewNodes},
 };
@@ -212,6 +212,11 @@ impl<'a> Draft<'a> {
         self.room_id.as_deref().expect("asked for after the create event")
     }
 
+    /// The state before the draft.
+    pub(crate) fn first_state(&self) -> Root {
+        self.events.first().map_or(self.state, |event| event.state_before)
+    }
+
     /// The state event in force at this point of the draft.
     pub(crate) async fn state(
         &mut self,
@@ -362,5 +367,11 @@ impl<'a> Draft<'a> {
     /// Whether there is nothing to submit.
     pub(crate) fn is_empty(&self) -> bool {
         self.events.is_empty()
+    }
+}
+
+impl Writer {
+    pub(crate) fn draft<'a>(&'a mut self, inner: &'a Inner) -> Draft<'a> {
+        Draft::on(inner, self.head())
     }
 }

@@ -19,7 +19,6 @@ mod trie;
 
 mod create;
 mod membership;
-mod redaction;
 mod send;
 mod state;
 mod state_rules;

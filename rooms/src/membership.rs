@@ -1,15 +1,24 @@
 //! Who is in a room: what changes it, and the questions about it.
 
-use std::{collections::BTreeSet, sync::Arc};
+mod ban;
+mod forget;
+mod invite;
+mod join;
+mod knock;
+mod leave;
+mod profile;
+mod query;
+mod restricted;
+mod stripped;
 
-use bytes::Bytes;
-use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState,
-};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId, UserId, events::room::member::MembershipState};
 use serde_json::value::RawValue;
 use storage::Position;
 
-use crate::{Error, Rooms, Root};
+use crate::{
+    Error, NewEvent, Rooms, Root, content::Content, draft::Says, room::Writer, rooms::Inner,
+    send::unchanged,
+};
 
 /// What a member event says about a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,88 +69,75 @@ pub struct UserRoom {
     pub forgotten: bool,
 }
 
-impl Rooms {
-    /// Joins a room of this server. Joining again changes nothing.
-    pub async fn join(&self, _request: JoinRequest<'_>) -> Result<(), Error> {
-        unimplemented!()
-    }
-    pub async fn invite(
-        &self,
-        _change: MembershipChange<'_>,
-        _profile: Profile,
-        _is_direct: bool,
-    ) -> Result<(), Error> {
-        unimplemented!()
-    }
-    /// Leaves, rejects an invitation or takes a knock back.
-    pub async fn leave(
-        &self,
-        _room: &RoomId,
-        _user: &UserId,
-        _reason: Option<&str>,
-    ) -> Result<(), Error> {
-        unimplemented!()
-    }
-    pub async fn kick(&self, _change: MembershipChange<'_>) -> Result<(), Error> {
-        unimplemented!()
-    }
-    pub async fn ban(&self, _change: MembershipChange<'_>) -> Result<(), Error> {
-        unimplemented!()
-    }
-    pub async fn unban(&self, _change: MembershipChange<'_>) -> Result<(), Error> {
-        unimplemented!()
-    }
-    pub async fn knock(&self, _request: KnockRequest<'_>) -> Result<(), Error> {
-        unimplemented!()
-    }
-    /// Hides a room that the user has left.
-    pub async fn forget(&self, _room: &RoomId, _user: &UserId) -> Result<(), Error> {
-        unimplemented!()
-    }
-    /// Writes the profile into the user's member event of each joined room.
-    pub async fn set_profile_in_rooms(
-        &self,
-        _user: &UserId,
-        _profile: &Profile,
-    ) -> Result<(), Error> {
-        unimplemented!()
-    }
+/// The content of a member event.
+pub(crate) fn member_content(membership: &str, profile: &Profile, reason: Option<&str>) -> Content {
+    let mut content = Content::new();
+    content
+        .set("membership", membership)
+        .set_some("displayname", profile.displayname.as_deref())
+        .set_some("avatar_url", profile.avatar_url.as_deref())
+        .set_some("reason", reason);
+    content
+}
 
-    /// `None` if the user never was in the room.
-    pub async fn membership(
+impl Inner {
+    /// Sends a member event and waits until it is durable. The same content again is not sent.
+    async fn set_member(
         &self,
-        _user: &UserId,
-        _room: &RoomId,
-    ) -> Result<Option<MembershipState>, Error> {
-        unimplemented!()
+        mut writer: Writer,
+        sender: &UserId,
+        target: &UserId,
+        content: &Content,
+    ) -> Result<OwnedEventId, Error> {
+        let room = writer.room.clone();
+        let content = content.to_raw();
+        let says = Says::state(sender, "m.room.member", target.as_str(), &content);
+        let mut draft = writer.draft(self);
+        if let Some(same) = unchanged(&mut draft, &says, target.as_str()).await? {
+            drop(writer);
+            return self.answer_with(same).await;
+        }
+        let event_id = draft.append(says).await?.event_id().clone();
+        let outcome = draft.submit(&room, |_| {})?;
+        writer.finish(outcome).durable(self).await?;
+        Ok(event_id)
     }
-    /// Every room in which the local user has or had a membership, forgotten ones included.
-    pub async fn rooms_of(&self, _user: &UserId) -> Result<Vec<UserRoom>, Error> {
-        unimplemented!()
+}
+
+impl Rooms {
+    /// `PUT /state/m.room.member/{user}`: the same checks as the endpoint made for it.
+    pub(crate) async fn send_member(&self, event: NewEvent<'_>) -> Result<OwnedEventId, Error> {
+        let target = event.state_key.unwrap_or_default();
+        let target = UserId::parse(target)
+            .map_err(|_| Error::InvalidParam("the state key must be a user id".to_owned()))?;
+        let mut content = Content::parse(event.content, "the content of an event")?;
+        check_member_types(&content)?;
+        let membership: MembershipState = content
+            .get("membership")
+            .and_then(|value| serde_json::from_str(value.get()).ok())
+            .ok_or_else(|| Error::BadJson("`membership` must be a string".to_owned()))?;
+        // Whether a local user vouches for a join is decided here, not by who joins.
+        content.remove("join_authorised_via_users_server");
+        let inner = &*self.inner;
+        let mut writer = inner.member_writer(event.room_id).await?;
+        match membership {
+            MembershipState::Join if target == event.sender => {
+                inner.authorise_join(&mut writer, &target, &mut content).await?;
+            }
+            MembershipState::Invite => {
+                inner.check_invitable(&mut writer, &target).await?;
+            }
+            _ => {}
+        }
+        inner.set_member(writer, event.sender, &target, &content).await
     }
-    pub async fn user_room(
-        &self,
-        _user: &UserId,
-        _room: &RoomId,
-    ) -> Result<Option<UserRoom>, Error> {
-        unimplemented!()
+}
+
+fn check_member_types(content: &Content) -> Result<(), Error> {
+    for key in ["displayname", "avatar_url", "reason"] {
+        let Some(value) = content.get(key) else { continue };
+        serde_json::from_str::<Option<String>>(value.get())
+            .map_err(|_| Error::BadJson(format!("`{key}` must be a string")))?;
     }
-    pub async fn joined_local_users(
-        &self,
-        _room: &RoomId,
-    ) -> Result<Arc<BTreeSet<OwnedUserId>>, Error> {
-        unimplemented!()
-    }
-    /// Whether both are joined to some room.
-    pub async fn shares_room(&self, _local: &UserId, _other: &UserId) -> Result<bool, Error> {
-        unimplemented!()
-    }
-    /// The stripped state that goes with an invitation or a knock of the user: JSON objects.
-    pub async fn stripped_state(
-        &self,
-        _user_room: &UserRoom,
-        _user: &UserId,
-    ) -> Result<Vec<Bytes>, Error> {
-        unimplemented!()
-    }
+    Ok(())
 }

@@ -17,11 +17,13 @@ use parking_lot::{Mutex, RwLock};
 use ruma::{
     OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState,
 };
-use storage::{Position, Range};
+use storage::{Batch, Position, Range};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::{
     Error, Root, StoredEvent,
+    commit::Submitted,
+    draft::Draft,
     rooms::Inner,
     store::{HeadRecord, Heads, Members},
 };
@@ -261,12 +263,18 @@ impl Inner {
         Ok(Some(Writer { room, head }))
     }
 
-    /// A writer for a room that does not exist yet.
-    pub(crate) async fn first_writer(&self, id: &RoomId, head: Head) -> Writer {
-        let room = self.map.get_or_add(id);
+    /// Makes a drafted room, and what `more` adds to its batch, real.
+    pub(crate) async fn submit_new_room(
+        &self,
+        draft: Draft<'_>,
+        more: impl FnOnce(&mut Batch),
+    ) -> Result<Submitted, Error> {
+        // In the map before anybody can hear of the room, so that it is never loaded twice.
+        let room = self.map.get_or_add(draft.room_id());
         let mut place = Arc::clone(&room.writer).lock_owned().await;
-        *place = Some(head);
-        Writer { room, head: place }
+        let outcome = draft.submit(&room, more)?;
+        let head = Head { view: outcome.view.clone(), cached_state: StateCache::default() };
+        Ok(place.insert(head).follow(outcome))
     }
 
     async fn load_head(&self, id: &RoomId) -> Result<Option<Head>, Error> {

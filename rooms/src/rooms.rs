@@ -7,7 +7,9 @@ use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName, UserId};
 use stdx::{Rng, SharedClock};
 use storage::Store;
 
-use crate::{Error, RoomView, room::RoomMap, stored_event::EventStore, trie::Trie};
+use crate::{
+    Error, RoomView, aliases::AliasClaims, room::RoomMap, stored_event::EventStore, trie::Trie,
+};
 
 /// Bounds of what is kept in memory, and defaults.
 #[derive(Clone, Debug)]
@@ -49,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) map: RoomMap,
     pub(crate) events: EventStore,
     pub(crate) trie: Trie,
+    pub(crate) alias_claims: AliasClaims,
 }
 
 impl Rooms {
@@ -68,6 +71,7 @@ impl Rooms {
             map: RoomMap::new(config.cached_rooms),
             events: EventStore::new(store.clone(), config.event_cache_bytes),
             trie: Trie::new(store.clone(), config.state_cache_bytes),
+            alias_claims: AliasClaims::default(),
             store,
             clock,
             rng,

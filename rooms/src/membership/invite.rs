@@ -1,0 +1,44 @@
+//! Inviting.
+
+use ruma::{UserId, events::room::member::MembershipState};
+
+use crate::{
+    Error, MembershipChange, Profile, Rooms, membership::member_content, room::Writer, rooms::Inner,
+};
+
+impl Rooms {
+    /// `profile` is the invited user's.
+    pub async fn invite(
+        &self,
+        change: MembershipChange<'_>,
+        profile: Profile,
+        is_direct: bool,
+    ) -> Result<(), Error> {
+        let inner = &*self.inner;
+        let mut writer = inner.member_writer(change.room_id).await?;
+        inner.check_invitable(&mut writer, change.target).await?;
+        let mut content = member_content("invite", &profile, change.reason);
+        content.set_some("is_direct", is_direct.then_some(true));
+        inner.set_member(writer, change.sender, change.target, &content).await?;
+        Ok(())
+    }
+}
+
+impl Inner {
+    pub(crate) async fn check_invitable(
+        &self,
+        writer: &mut Writer,
+        target: &UserId,
+    ) -> Result<(), Error> {
+        if !self.is_local(target) {
+            return Err(Error::Unreachable(target.server_name().to_owned()));
+        }
+        match writer.draft(self).membership(target).await? {
+            MembershipState::Join => {
+                Err(Error::Forbidden(format!("{target} is already in the room")))
+            }
+            MembershipState::Ban => Err(Error::Forbidden(format!("{target} is banned"))),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Joining.
+
+use ruma::{UserId, events::room::member::MembershipState};
+
+use crate::{
+    Error, JoinRequest, Rooms, content::Content, draft::Draft, membership::member_content,
+    room::Writer, rooms::Inner,
+};
+
+impl Rooms {
+    /// Joins a room of this server. Joining again changes nothing.
+    pub async fn join(&self, request: JoinRequest<'_>) -> Result<(), Error> {
+        let inner = &*self.inner;
+        let mut writer = inner.writer(request.room_id).await?.ok_or(Error::NotFound("the room"))?;
+        let mut draft = writer.draft(inner);
+        if draft.membership(request.user).await? == MembershipState::Join {
+            let member = draft.state("m.room.member", request.user.as_str()).await?;
+            drop(writer);
+            if let Some(member) = member {
+                inner.answer_with(member.event_id().clone()).await?;
+            }
+            return Ok(());
+        }
+        if request.guest {
+            check_guest_access(&mut draft).await?;
+        }
+        let mut content = join_content(&request)?;
+        inner.authorise_join(&mut writer, request.user, &mut content).await?;
+        inner.set_member(writer, request.user, request.user, &content).await?;
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// In a restricted room: finds somebody who vouches for the join, if it needs that.
+    pub(crate) async fn authorise_join(
+        &self,
+        writer: &mut Writer,
+        user: &UserId,
+        content: &mut Content,
+    ) -> Result<(), Error> {
+        let local_joined = writer.view().local_joined.clone();
+        let mut draft = writer.draft(self);
+        if let Some(vouching) = self.vouching_user(&mut draft, user, &local_joined).await? {
+            content.set("join_authorised_via_users_server", vouching);
+        }
+        Ok(())
+    }
+}
+
+fn join_content(request: &JoinRequest<'_>) -> Result<Content, Error> {
+    let mut content = match request.extra {
+        Some(extra) => Content::parse(extra, "the content of a join")?,
+        None => Content::new(),
+    };
+    content.remove("join_authorised_via_users_server");
+    content.extend(member_content("join", &request.profile, request.reason));
+    Ok(content)
+}
+
+/// "can_join: Guests are allowed to join the room"; all else, and nothing said, forbids it.
+async fn check_guest_access(draft: &mut Draft<'_>) -> Result<(), Error> {
+    #[derive(serde::Deserialize)]
+    struct GuestAccess {
+        guest_access: String,
+    }
+    let event = draft.state("m.room.guest_access", "").await?;
+    let allowed = event
+        .and_then(|event| event.content_as::<GuestAccess>().ok().map(|it| it.guest_access))
+        .is_some_and(|access| access == "can_join");
+    if allowed { Ok(()) } else { Err(Error::GuestsForbidden) }
+}

@@ -1,0 +1,69 @@
+//! Questions about memberships.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use ruma::{OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
+use storage::Range;
+
+use crate::{
+    Error, Rooms, UserRoom,
+    store::{Members, UserRoomRecord, UserRooms},
+};
+
+impl UserRoom {
+    fn from_row(room_id: &str, record: UserRoomRecord) -> Result<Self, Error> {
+        Ok(Self {
+            room_id: RoomId::parse(room_id).map_err(|_| {
+                Error::Internal(format!("{room_id:?} is stored as a room id and is none"))
+            })?,
+            membership: record.membership,
+            event_id: record.event_id,
+            position: record.position,
+            state: record.state,
+            forgotten: record.forgotten,
+        })
+    }
+}
+
+impl Rooms {
+    /// `None` if the user never was in the room.
+    pub async fn membership(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+    ) -> Result<Option<MembershipState>, Error> {
+        let row = self.inner.store.get::<Members>(room, user).await?;
+        Ok(row.map(|row| row.membership))
+    }
+
+    /// Every room in which the local user has or had a membership, forgotten ones included.
+    pub async fn rooms_of(&self, user: &UserId) -> Result<Vec<UserRoom>, Error> {
+        let rows = self.inner.store.scan::<UserRooms>(user, Range::all()).await?;
+        rows.into_iter().map(|row| UserRoom::from_row(&row.sort, row.value)).collect()
+    }
+
+    pub async fn user_room(&self, user: &UserId, room: &RoomId) -> Result<Option<UserRoom>, Error> {
+        let row = self.inner.store.get::<UserRooms>(user, room).await?;
+        row.map(|row| UserRoom::from_row(room.as_str(), row)).transpose()
+    }
+
+    pub async fn joined_local_users(
+        &self,
+        room: &RoomId,
+    ) -> Result<Arc<BTreeSet<OwnedUserId>>, Error> {
+        let view = self.inner.view(room).await?;
+        Ok(view.map(|view| Arc::clone(&view.local_joined)).unwrap_or_default())
+    }
+
+    /// Whether both are joined to some room.
+    pub async fn shares_room(&self, local: &UserId, other: &UserId) -> Result<bool, Error> {
+        for room in self.rooms_of(local).await? {
+            if room.membership == MembershipState::Join
+                && self.membership(other, &room.room_id).await? == Some(MembershipState::Join)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
