@@ -24,6 +24,7 @@ const AT_ONCE: usize = 32;
 /// Memory counts as settled when it stayed the same for this long.
 const SETTLED: Duration = Duration::from_secs(1);
 const SETTLE_WITHIN: Duration = Duration::from_secs(10);
+const FIRST_BATCH_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 const FILES_WANTED: u64 = 65_536;
 
@@ -77,7 +78,8 @@ async fn open(
             let account = &accounts[number / SOCKETS_PER_USER];
             let mut socket = Socket::open_from(address, source(number), account).await?;
             socket.start_sync(None).await?;
-            let first = socket.next().await?;
+            let first = tokio::time::timeout(FIRST_BATCH_WITHIN, socket.next());
+            let first = first.await.context("no first batch")??;
             socket.acknowledge(first.seq.context("the first batch has a number")?).await?;
             anyhow::Ok(tokio::spawn(async move {
                 loop {

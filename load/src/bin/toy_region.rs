@@ -293,7 +293,10 @@ impl Region {
             }
             let Some(token) = &since else { continue };
             let batch = self.sync(user, Some(token), Duration::ZERO);
-            if batch["rooms"]["join"].as_object().is_some_and(|joined| !joined.is_empty()) {
+            let is_news =
+                batch["rooms"]["join"].as_object().is_some_and(|joined| !joined.is_empty());
+            // A client without a token gets one, even if there is nothing else to tell.
+            if is_news || token.is_empty() {
                 seq += 1;
                 since = batch["next_batch"].as_str().map(str::to_owned);
                 let frame = json!({ "method": "sync", "seq": seq, "data": batch });
@@ -317,7 +320,7 @@ impl Region {
                 self.send(room, user, id, params["content"].clone())?
             }
             Some("sync.start") => {
-                *since = Some(params["since"].as_str().unwrap_or("s0").to_owned());
+                *since = Some(params["since"].as_str().unwrap_or_default().to_owned());
                 json!({})
             }
             _ => json!({}),
