@@ -35,6 +35,7 @@ pub(crate) fn check_membership(
     let content = pdu.content_object();
     let membership = content.get("membership").and_then(Value::as_str);
     let membership = membership.and_then(Membership::parse);
+    check_authoriser(version, &content)?;
     let change = Change { version, pdu, content, target, create, state };
     match membership {
         Some(Membership::Join) => change.check_join(),
@@ -44,6 +45,17 @@ pub(crate) fn check_membership(
         Some(Membership::Knock) if version.knocking() => change.check_knock(),
         _ => Err(forbidden("unknown membership")),
     }
+}
+
+/// Rule 5.2: who is named in `join_authorised_via_users_server` must have had their server sign,
+/// whatever the membership. That is checked with the signatures; what names nobody has none.
+fn check_authoriser(version: &RoomVersion, content: &Object<'_>) -> Verdict {
+    let Some(user) = content.get("join_authorised_via_users_server") else { return Ok(()) };
+    let valid = user.as_str().is_some_and(|user| <&UserId>::try_from(user).is_ok());
+    require(
+        valid || !version.restricted_joins(),
+        "`join_authorised_via_users_server` is not a user id",
+    )
 }
 
 impl<S: AuthState> Change<'_, S> {

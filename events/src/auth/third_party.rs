@@ -1,5 +1,6 @@
 //! Rule 5.4.1: invites that an identity server vouches for.
 
+use base64::Engine as _;
 use ruma::UserId;
 
 use super::{AuthState, Membership, Verdict, forbidden, require};
@@ -8,7 +9,6 @@ use crate::{
     canonical::{Object, Value},
     hash::{BASE64, BASE64_URL},
 };
-use base64::Engine as _;
 
 pub(crate) fn check_third_party_invite(
     pdu: &Pdu,

@@ -217,7 +217,12 @@ fn nesting_up_to_127_levels() {
             let text = minimal(version)
                 .to_string()
                 .replace("\"content\":{}", &format!("\"content\":{content}"));
-            assert_eq!(read_text(&text, version).is_ok(), accepted, "{levels}");
+            let event = read_text(&text, version);
+            assert_eq!(event.is_ok(), accepted, "{levels}");
+            if let Ok(event) = event {
+                assert_eq!(event.content().get(), content);
+                assert!(event.content_as::<Value>().is_ok());
+            }
         }
     }
 }

@@ -193,6 +193,17 @@ fn leaving_kicking_and_banning() {
             (CAROL, "m.room.member", None, json!({ "membership": "join" })),
             NEVER,
         ),
+        case(
+            "authorised by nonsense",
+            joined(),
+            (
+                CAROL,
+                "m.room.member",
+                Some(CAROL),
+                json!({ "membership": "leave", "join_authorised_via_users_server": 1 }),
+            ),
+            |n| n < 8,
+        ),
         case("state key is no user", vec![], change(BOB, "carol", "invite"), NEVER),
     ]);
     run(cases);
