@@ -1,0 +1,160 @@
+//! In memory: how far each room and each user moved, for those who were connected recently.
+//!
+//! A mark is the position of the last change and is exact above a floor. Comparing marks with a
+//! token is all that a sync without news costs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::{Mutex, RwLock};
+use ruma::{
+    OwnedDeviceId, OwnedRoomId, OwnedUserId, UserId, events::room::member::MembershipState,
+};
+use smallvec::SmallVec;
+use storage::Position;
+
+use crate::waiter::{Change, Waiter};
+
+/// The highest value seen, whatever the order of arrival.
+#[derive(Debug, Default)]
+pub(crate) struct Mark(AtomicU64);
+
+impl Mark {
+    pub(crate) fn at(value: u64) -> Self {
+        Self(AtomicU64::new(value))
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn raise(&self, to: u64) {
+        self.0.fetch_max(to, Ordering::AcqRel);
+    }
+}
+
+/// A room in which somebody who was connected recently is joined.
+#[derive(Debug)]
+pub(crate) struct RoomMark {
+    pub(crate) room_id: OwnedRoomId,
+    /// Position of the newest event, once `event_is_exact`.
+    pub(crate) event: Mark,
+    pub(crate) event_is_exact: AtomicBool,
+    /// Position of the newest public receipt, if that is above `floor`.
+    pub(crate) receipt: Mark,
+    /// Sequence of the last change of who is typing.
+    pub(crate) typing: Mark,
+    /// Facts above this position have been applied to this mark.
+    pub(crate) floor: Position,
+    watchers: RwLock<Vec<Arc<UserMark>>>,
+}
+
+impl RoomMark {
+    pub(crate) fn new(room_id: OwnedRoomId, floor: Position, typing: u64) -> Self {
+        Self {
+            room_id,
+            event: Mark::default(),
+            event_is_exact: AtomicBool::new(false),
+            receipt: Mark::at(floor),
+            typing: Mark::at(typing),
+            floor,
+            watchers: RwLock::default(),
+        }
+    }
+
+    pub(crate) fn watch(&self, user: &Arc<UserMark>) {
+        let mut watchers = self.watchers.write();
+        if !watchers.iter().any(|watcher| Arc::ptr_eq(watcher, user)) {
+            watchers.push(Arc::clone(user));
+        }
+    }
+
+    pub(crate) fn unwatch(&self, user: &UserId) {
+        self.watchers.write().retain(|watcher| watcher.user_id != user);
+    }
+
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.watchers.read().is_empty()
+    }
+
+    pub(crate) fn for_each_watcher(&self, mut visit: impl FnMut(&Arc<UserMark>)) {
+        for watcher in self.watchers.read().iter() {
+            visit(watcher);
+        }
+    }
+}
+
+/// A membership of a user and, while joined, the room's mark.
+#[derive(Clone, Debug)]
+pub(crate) struct Membership {
+    pub(crate) state: MembershipState,
+    /// Of the member event.
+    pub(crate) position: Position,
+    pub(crate) room: Option<Arc<RoomMark>>,
+    /// Of the user's newest receipt of their own, if that is above the user's floor.
+    pub(crate) own_receipt: Position,
+}
+
+/// A user who was connected recently.
+#[derive(Debug)]
+pub(crate) struct UserMark {
+    pub(crate) user_id: OwnedUserId,
+    /// Facts above this position have been applied to this mark.
+    pub(crate) floor: Position,
+    pub(crate) memberships: RwLock<BTreeMap<OwnedRoomId, Membership>>,
+    pub(crate) loaded: tokio::sync::OnceCell<()>,
+    pub(crate) account_data: Mark,
+    pub(crate) to_device: Mark,
+    /// Sequence of the last change of presence that is of interest to the user.
+    pub(crate) presence: Mark,
+    /// Presence changes above this sequence have been applied to this mark.
+    pub(crate) presence_floor: u64,
+    /// Requests and connections that rely on this mark being kept.
+    pub(crate) leases: AtomicU64,
+    /// Sweep in which the user was last seen.
+    pub(crate) last_used: AtomicU64,
+    /// The last to-device message given to each device, until the device confirms it.
+    pub(crate) given: Mutex<BTreeMap<OwnedDeviceId, Option<Position>>>,
+    /// Whom the user ignores, and how far their account data was then.
+    pub(crate) ignored: Mutex<Option<(Position, Arc<BTreeSet<OwnedUserId>>)>>,
+    waiters: Mutex<SmallVec<[Arc<Waiter>; 2]>>,
+}
+
+impl UserMark {
+    pub(crate) fn new(user_id: OwnedUserId, floor: Position, presence_floor: u64) -> Self {
+        Self {
+            user_id,
+            floor,
+            memberships: RwLock::default(),
+            loaded: tokio::sync::OnceCell::new(),
+            account_data: Mark::at(floor),
+            to_device: Mark::at(floor),
+            presence: Mark::at(presence_floor),
+            presence_floor,
+            leases: AtomicU64::new(0),
+            last_used: AtomicU64::new(0),
+            given: Mutex::default(),
+            ignored: Mutex::default(),
+            waiters: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn add_waiter(&self, waiter: Arc<Waiter>) {
+        self.waiters.lock().push(waiter);
+    }
+
+    pub(crate) fn remove_waiter(&self, waiter: &Arc<Waiter>) {
+        self.waiters.lock().retain(|other| !Arc::ptr_eq(other, waiter));
+    }
+
+    pub(crate) fn for_each_waiter(&self, change: Change<'_>, mut visit: impl FnMut(&Arc<Waiter>)) {
+        for waiter in self.waiters.lock().iter().filter(|waiter| waiter.wants(change)) {
+            visit(waiter);
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! One answer: everything that changed for a user between a token and now.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use accounts::AccountDataEvent;
+use ruma::{DeviceId, OwnedRoomId, OwnedUserId, UserId, events::room::member::MembershipState};
+use storage::Position;
+
+use crate::{
+    Filter, StateAfter, SyncError, Token,
+    changes::{Membership, UserMark},
+    hub::Moment,
+    json::{self, Events, Map, Object},
+    lazy::ToldMembers,
+    service::Inner,
+    v3,
+};
+
+/// What is asked.
+pub(crate) struct Query<'a> {
+    pub(crate) user: &'a UserMark,
+    pub(crate) device: Option<&'a DeviceId>,
+    /// `None` asks for everything.
+    pub(crate) since: Option<Token>,
+    pub(crate) filter: &'a Filter,
+    pub(crate) full_state: bool,
+    pub(crate) state_after: Option<StateAfter>,
+}
+
+pub(crate) struct Answer {
+    /// To ask on from.
+    pub(crate) token: Token,
+    /// The body of a sync response.
+    pub(crate) body: Vec<u8>,
+    /// The body says nothing but the token.
+    pub(crate) empty: bool,
+}
+
+/// What the parts of an answer have in common.
+pub(crate) struct Scope<'a> {
+    pub(crate) sync: &'a Inner,
+    pub(crate) user: &'a UserId,
+    pub(crate) device: Option<&'a DeviceId>,
+    pub(crate) filter: &'a Filter,
+    pub(crate) state_after: Option<StateAfter>,
+    pub(crate) full_state: bool,
+    pub(crate) since: Option<Token>,
+    pub(crate) now: Moment,
+    /// `now` as a token, for what is paginated from here.
+    pub(crate) token: Token,
+    /// Whether the volatile sequences of `since` are of this run of the process.
+    pub(crate) same_boot: bool,
+    pub(crate) ignored: Arc<BTreeSet<OwnedUserId>>,
+    /// Unless the request comes from no device.
+    pub(crate) told: Option<ToldMembers>,
+}
+
+impl Scope<'_> {
+    /// Positions after this one are news.
+    pub(crate) fn after(&self) -> Position {
+        self.since.map_or(0, |since| since.durable)
+    }
+}
+
+/// A room about which there may be something to tell.
+#[derive(Clone, Debug)]
+pub(crate) struct Picked {
+    pub(crate) room_id: OwnedRoomId,
+    pub(crate) membership: Membership,
+}
+
+/// The rooms of an answer, as they are put together.
+#[derive(Default)]
+pub(crate) struct RoomSections {
+    pub(crate) join: Map,
+    pub(crate) invite: Map,
+    pub(crate) knock: Map,
+    pub(crate) leave: Map,
+    /// Users whose presence the client does not know yet: they, or the user, just joined.
+    pub(crate) newly_met: BTreeSet<OwnedUserId>,
+}
+
+/// What may have changed, found without reading the store.
+struct Changed {
+    now: Moment,
+    rooms: Vec<Picked>,
+    /// All rooms of the user, when account data changed and may name any of them.
+    all: BTreeMap<OwnedRoomId, Membership>,
+    account_data: bool,
+    to_device: bool,
+    presence: bool,
+}
+
+impl Changed {
+    fn is_nothing(&self) -> bool {
+        self.rooms.is_empty() && !self.account_data && !self.to_device && !self.presence
+    }
+}
+
+/// Computes an answer. Reads only what changed; what did not change costs no read.
+pub(crate) async fn compute(sync: &Inner, query: &Query<'_>) -> Result<Answer, SyncError> {
+    sync.hub.caught_up().await?;
+    let same_boot = query.since.is_some_and(|since| since.boot == sync.boot);
+    let changed = look(sync, query, same_boot).await?;
+    let token = sync.token_at(changed.now, query.since);
+    if query.since.is_some() && !query.full_state && changed.is_nothing() {
+        return Ok(Answer { body: nothing(&token), token, empty: true });
+    }
+    let scope = Scope {
+        sync,
+        user: &query.user.user_id,
+        device: query.device,
+        filter: query.filter,
+        state_after: query.state_after,
+        full_state: query.full_state,
+        since: query.since,
+        now: changed.now,
+        token,
+        same_boot,
+        ignored: v3::account_data::ignored_users(sync, query.user).await?,
+        told: query.device.map(|device| sync.lazy.device(&query.user.user_id, device)),
+    };
+    if let (None, Some(told)) = (scope.since, &scope.told) {
+        told.clear();
+    }
+    fill(&scope, query, changed).await
+}
+
+async fn fill(
+    scope: &Scope<'_>,
+    query: &Query<'_>,
+    mut changed: Changed,
+) -> Result<Answer, SyncError> {
+    let mut token = scope.token;
+    let (account_data, by_room) = account_data(scope, &mut changed).await?;
+    let rooms = rooms(scope, &changed, &by_room).await?;
+    let mut to_device = Events::default();
+    if changed.to_device || scope.since.is_none() {
+        token.to_device = v3::to_device::write(scope, query.user, &mut to_device).await?;
+    }
+    let mut presence = Events::default();
+    if changed.presence || scope.since.is_none() || !rooms.newly_met.is_empty() {
+        let moved = changed.presence || scope.since.is_none();
+        let upto = v3::presence::write(scope, moved, &rooms.newly_met, &mut presence).await?;
+        token.presence = upto.unwrap_or(token.presence);
+    }
+    Ok(assemble(token, &account_data, &presence, &to_device, &rooms))
+}
+
+fn assemble(
+    token: Token,
+    account_data: &Events,
+    presence: &Events,
+    to_device: &Events,
+    rooms: &RoomSections,
+) -> Answer {
+    let RoomSections { join, invite, knock, leave, .. } = rooms;
+    let no_rooms = [join, invite, knock, leave].iter().all(|section| section.is_empty());
+    let no_events = [account_data, presence, to_device].iter().all(|events| events.is_empty());
+    let mut body = Vec::with_capacity(1024);
+    let mut object = Object::open(&mut body);
+    json::text(object.key("next_batch"), &token.to_string());
+    account_data.write_unless_empty(&mut object, "account_data");
+    presence.write_unless_empty(&mut object, "presence");
+    to_device.write_unless_empty(&mut object, "to_device");
+    if !no_rooms {
+        let mut sections = Object::open(object.key("rooms"));
+        join.write_unless_empty(&mut sections, "join");
+        invite.write_unless_empty(&mut sections, "invite");
+        knock.write_unless_empty(&mut sections, "knock");
+        leave.write_unless_empty(&mut sections, "leave");
+        sections.close();
+    }
+    object.close();
+    Answer { token, body, empty: no_rooms && no_events }
+}
+
+/// An answer that says nothing but where to go on.
+fn nothing(token: &Token) -> Vec<u8> {
+    let mut body = Vec::with_capacity(96);
+    let mut object = Object::open(&mut body);
+    json::text(object.key("next_batch"), &token.to_string());
+    object.close();
+    body
+}
+
+/// Compares marks with the token, at one moment.
+async fn look(sync: &Inner, query: &Query<'_>, same_boot: bool) -> Result<Changed, SyncError> {
+    loop {
+        let (changed, ahead) = sync.hub.at_one_moment(|now| look_at(query, same_boot, now));
+        // The rooms were read from the store while the log was still behind it.
+        if ahead > changed.now.durable {
+            sync.hub.reach(ahead).await?;
+            continue;
+        }
+        return Ok(changed);
+    }
+}
+
+fn look_at(query: &Query<'_>, same_boot: bool, now: Moment) -> (Changed, Position) {
+    let (user, since) = (query.user, query.since);
+    let account_data = since.is_none_or(|since| user.account_data.get() > since.durable);
+    let mut changed = Changed {
+        now,
+        rooms: Vec::new(),
+        all: BTreeMap::new(),
+        account_data,
+        to_device: since.is_none_or(|since| user.to_device.get() > since.to_device),
+        presence: since.is_none_or(|since| !same_boot || user.presence.get() > since.presence),
+    };
+    let memberships = user.memberships.read();
+    let mut ahead = 0;
+    for (room_id, membership) in memberships.iter() {
+        ahead = ahead.max(membership.position);
+        let moved = match &since {
+            None => is_in_initial(query, membership),
+            Some(since) => has_moved(query, membership, since, same_boot),
+        };
+        if moved && query.filter.wants_room(room_id) {
+            let (room_id, membership) = (room_id.clone(), membership.clone());
+            changed.rooms.push(Picked { room_id, membership });
+        }
+    }
+    if since.is_some() && account_data {
+        changed.all.clone_from(&memberships);
+    }
+    (changed, ahead)
+}
+
+fn is_in_initial(query: &Query<'_>, membership: &Membership) -> bool {
+    match membership.state {
+        MembershipState::Leave | MembershipState::Ban => query.filter.include_leave,
+        _ => true,
+    }
+}
+
+fn has_moved(query: &Query<'_>, membership: &Membership, since: &Token, same_boot: bool) -> bool {
+    if membership.position > since.durable {
+        return true;
+    }
+    let Some(room) = &membership.room else { return false };
+    let typing = room.typing.get();
+    query.full_state
+        || room.event.get() > since.durable
+        || room.receipt.get() > since.durable
+        || membership.own_receipt > since.durable
+        || (if same_boot { typing > since.typing } else { typing > 0 })
+        || !room.event_is_exact.load(std::sync::atomic::Ordering::Acquire)
+}
+
+type ByRoom = BTreeMap<OwnedRoomId, Vec<AccountDataEvent>>;
+
+/// Global account data, and that of rooms, whose rooms become part of the answer.
+async fn account_data(
+    scope: &Scope<'_>,
+    changed: &mut Changed,
+) -> Result<(Events, ByRoom), SyncError> {
+    let (mut global, mut by_room) = (Events::default(), ByRoom::new());
+    if !changed.account_data {
+        return Ok((global, by_room));
+    }
+    for event in v3::account_data::changes(scope).await? {
+        match event.room_id.clone() {
+            Some(room_id) => by_room.entry(room_id).or_default().push(event),
+            None => v3::account_data::write_global(scope, &event, &mut global),
+        }
+    }
+    let picked: BTreeSet<_> = changed.rooms.iter().map(|room| room.room_id.clone()).collect();
+    for room_id in by_room.keys().filter(|room| !picked.contains(*room)) {
+        let membership = changed.all.get(room_id);
+        let joined = membership.filter(|room| room.state == MembershipState::Join);
+        if let Some(membership) = joined.filter(|_| scope.filter.wants_room(room_id)) {
+            let (room_id, membership) = (room_id.clone(), membership.clone());
+            changed.rooms.push(Picked { room_id, membership });
+        }
+    }
+    Ok((global, by_room))
+}
+
+async fn rooms(
+    scope: &Scope<'_>,
+    changed: &Changed,
+    account_data: &ByRoom,
+) -> Result<RoomSections, SyncError> {
+    let mut sections = RoomSections::default();
+    for room in &changed.rooms {
+        let data = account_data.get(&room.room_id).map_or(&[][..], Vec::as_slice);
+        match room.membership.state {
+            MembershipState::Join => v3::join::write(scope, room, data, &mut sections).await?,
+            MembershipState::Invite => v3::invite::invited(scope, room, &mut sections).await?,
+            MembershipState::Knock => v3::invite::knocked(scope, room, &mut sections).await?,
+            _ => v3::leave::write(scope, room, data, &mut sections).await?,
+        }
+    }
+    Ok(sections)
+}
+
+impl Inner {
+    /// The token of a moment, for a client whose last token was `since`.
+    fn token_at(&self, now: Moment, since: Option<Token>) -> Token {
+        // A sequence that was already told must not be gone back behind.
+        let told = since.filter(|since| since.boot == self.boot);
+        Token {
+            incarnation: self.sources.store.incarnation(),
+            durable: now.durable,
+            to_device: now.durable,
+            boot: self.boot,
+            typing: now.typing,
+            presence: told.map_or(now.presence, |told| told.presence.max(now.presence)),
+        }
+    }
+
+    /// The token of a client. One of another database, or of a future that a restored backup does
+    /// not know, asks for everything again.
+    pub(crate) fn since(&self, text: Option<&str>) -> Result<Option<Token>, SyncError> {
+        let Some(text) = text else { return Ok(None) };
+        let token = Token::parse(text)?;
+        let store = &self.sources.store;
+        let known = token.incarnation == store.incarnation()
+            && token.durable <= store.log().position()
+            && token.to_device <= token.durable;
+        Ok(known.then_some(token))
+    }
+}

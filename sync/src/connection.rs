@@ -1,0 +1,150 @@
+//! The same changes as a stream of batches, for a transport that acknowledges them.
+//!
+//! A connection has no queue: it has the token of its last batch. What came since is computed when
+//! the transport asks for the next one, so a slow client gets fewer and larger batches.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use ruma::{DeviceId, OwnedDeviceId, UserId, presence::PresenceState};
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    Filter, StateAfter, SyncError, Token,
+    compute::{Answer, Query, compute},
+    hub::{Lease, Registered},
+    service::Inner,
+    v3::to_device,
+};
+
+/// After a batch the next one waits this long, so that a burst becomes one batch.
+const PACE: Duration = Duration::from_millis(10);
+
+/// How a connection is to be served.
+#[derive(Clone, Debug)]
+pub struct Params {
+    pub since: Option<String>,
+    pub filter: Arc<Filter>,
+    /// Of the first batch.
+    pub full_state: bool,
+    pub set_presence: PresenceState,
+    pub use_state_after: Option<StateAfter>,
+}
+
+/// What changed since the batch before.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The token after this batch.
+    pub pos: String,
+    /// The body of a sync response.
+    pub body: Bytes,
+}
+
+/// One client that listens. Counts as an open sync of its device until it is dropped.
+pub struct Connection {
+    sync: Arc<Inner>,
+    lease: Lease,
+    registered: Registered,
+    device: OwnedDeviceId,
+    filter: Arc<Filter>,
+    full_state: bool,
+    use_state_after: Option<StateAfter>,
+    /// After the last batch that was returned.
+    sent: Option<Token>,
+    not_before: Instant,
+    _syncing: presence::SyncGuard,
+}
+
+impl Connection {
+    pub(crate) async fn open(
+        sync: Arc<Inner>,
+        user: &UserId,
+        device: &DeviceId,
+        params: Params,
+    ) -> Result<Self, SyncError> {
+        let sent = sync.since(params.since.as_deref())?;
+        let syncing = sync.sources.presence.syncing(user, device, &params.set_presence).await;
+        let lease = sync.hub.user(user).await?;
+        if let Some(sent) = sent {
+            to_device::acknowledge(&sync, &lease.mark, device, sent.to_device).await?;
+        }
+        let filter = Arc::clone(&params.filter);
+        let registered = sync.hub.register(user, Some(device.to_owned()), filter);
+        Ok(Self {
+            lease,
+            registered,
+            device: device.to_owned(),
+            filter: params.filter,
+            full_state: params.full_state,
+            use_state_after: params.use_state_after,
+            sent,
+            not_before: Instant::now(),
+            _syncing: syncing,
+            sync,
+        })
+    }
+
+    /// Waits until there is something to tell, and returns it. Safe to cancel: only what is
+    /// returned counts as sent.
+    pub async fn next(&mut self) -> Result<Batch, SyncError> {
+        loop {
+            tokio::select! {
+                () = sleep_until(self.not_before) => (),
+                () = self.sync.tasks.stopping() => return Err(SyncError::Stopping),
+            }
+            // What is marked from here on is not in the answer for sure, so it leads to another.
+            self.registered.waiter.clear();
+            let first = self.sent.is_none();
+            // On the heap: a connection that waits must not keep the room that computing takes.
+            let answer = Box::pin(self.compute()).await?;
+            self.sent = Some(answer.token);
+            if first || !answer.empty {
+                self.full_state = false;
+                self.not_before = Instant::now() + PACE;
+                return Ok(Batch { pos: answer.token.to_string(), body: answer.body.into() });
+            }
+            tokio::select! {
+                () = self.registered.waiter.woken() => (),
+                () = self.sync.tasks.stopping() => return Err(SyncError::Stopping),
+            }
+        }
+    }
+
+    /// The client has processed every batch up to this one: what was kept for it to be sent again
+    /// may go.
+    pub async fn confirm(&self, pos: &str) -> Result<(), SyncError> {
+        if let Some(token) = self.sync.since(Some(pos))? {
+            let (user, device) = (&self.lease.mark, &self.device);
+            to_device::acknowledge(&self.sync, user, device, token.to_device).await?;
+        }
+        Ok(())
+    }
+
+    /// The token after the last batch.
+    pub fn pos(&self) -> Option<String> {
+        self.sent.map(|token| token.to_string())
+    }
+
+    /// How often the connection was woken so far.
+    pub fn wakes(&self) -> u64 {
+        self.registered.waiter.wakes()
+    }
+
+    async fn compute(&self) -> Result<Answer, SyncError> {
+        let query = Query {
+            user: &self.lease.mark,
+            device: Some(&self.device),
+            since: self.sent,
+            filter: &self.filter,
+            full_state: self.full_state,
+            state_after: self.use_state_after,
+        };
+        compute(&self.sync, &query).await
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("sent", &self.sent).finish_non_exhaustive()
+    }
+}

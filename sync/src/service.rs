@@ -1,0 +1,116 @@
+//! The handle on sync: what it reads from, its bounds, and the two ways in.
+
+use std::{sync::Arc, time::Duration};
+
+use accounts::Accounts;
+use bytes::Bytes;
+use devices::Devices;
+use presence::Presence;
+use rooms::Rooms;
+use ruma::{DeviceId, UserId};
+use stdx::{SharedClock, Tasks};
+use storage::Store;
+
+use crate::{
+    Connection, Params, SyncError, V3Request, hub::Hub, lazy::LazyMembersSent,
+    unread::UnreadCounts, v3::summary::CandidatesByState,
+};
+
+/// States of which the members that name the room are kept.
+const CANDIDATES_KEPT: usize = 4096;
+
+/// Intervals, and bounds of what is kept in memory.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// A long poll is answered after this time at the latest.
+    pub timeout_max: Duration,
+    /// Typing, receipts and presence wake nobody more often than this.
+    pub coalesce: Duration,
+    /// Users whose rooms are followed although they are not connected at the moment.
+    pub users_kept: usize,
+    /// How often users who are gone are forgotten, and after how many times.
+    pub sweep_interval: Duration,
+    pub sweeps_kept: u64,
+    /// Devices of which is known which members they have been told.
+    pub lazy_devices: usize,
+    /// Pairs of user and room whose unread counts are kept.
+    pub unread_rooms: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            timeout_max: Duration::from_secs(5 * 60),
+            coalesce: Duration::from_millis(250),
+            users_kept: 50_000,
+            sweep_interval: Duration::from_secs(60),
+            sweeps_kept: 10,
+            lazy_devices: 20_000,
+            unread_rooms: 200_000,
+        }
+    }
+}
+
+/// Where changes come from.
+#[derive(Clone)]
+pub struct Sources {
+    pub store: Store,
+    pub rooms: Rooms,
+    pub accounts: Accounts,
+    pub devices: Devices,
+    pub presence: Presence,
+}
+
+/// What changed for whom. Cheap to clone.
+#[derive(Clone)]
+pub struct Sync {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) sources: Sources,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) lazy: LazyMembersSent,
+    pub(crate) unread: UnreadCounts,
+    pub(crate) candidates: CandidatesByState,
+    /// Tells this run of the process from others; see [`Token`](crate::Token).
+    pub(crate) boot: u64,
+    pub(crate) tasks: Tasks,
+    pub(crate) clock: SharedClock,
+}
+
+impl Sync {
+    /// Starts to follow the sources. Must be called within a Tokio runtime.
+    pub fn new(config: Config, sources: Sources, clock: SharedClock, tasks: Tasks) -> Self {
+        let hub = Hub::start(sources.clone(), config.clone(), &tasks);
+        let inner = Inner {
+            hub,
+            lazy: LazyMembersSent::new(config.lazy_devices),
+            unread: UnreadCounts::new(sources.clone(), config.unread_rooms),
+            boot: clock.now_ms(),
+            candidates: CandidatesByState::new(CANDIDATES_KEPT),
+            config,
+            sources,
+            tasks,
+            clock,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Answers `GET /sync`: at once if there is anything to tell, else when there is or when the
+    /// time is over. Safe to cancel.
+    pub async fn v3(&self, request: V3Request<'_>) -> Result<Bytes, SyncError> {
+        crate::v3::sync(&self.inner, request).await
+    }
+
+    /// A stream of batches for a transport that acknowledges them.
+    pub async fn connection(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        params: Params,
+    ) -> Result<Connection, SyncError> {
+        Connection::open(Arc::clone(&self.inner), user, device, params).await
+    }
+}

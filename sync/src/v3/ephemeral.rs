@@ -1,0 +1,142 @@
+//! `ephemeral`: who is typing, and how far everybody has read.
+
+use std::collections::BTreeMap;
+
+use rooms::Receipt;
+use ruma::{RoomId, UserId};
+use storage::Position;
+
+use crate::{
+    SyncError,
+    compute::{Picked, Scope},
+    json::{self, Events, Object},
+};
+
+/// `since` is 0 for a room that the client does not know.
+pub(super) async fn load(
+    scope: &Scope<'_>,
+    room: &Picked,
+    since: Position,
+) -> Result<Events, SyncError> {
+    let mut events = Events::default();
+    let filter = &scope.filter.ephemeral;
+    if !filter.wants_room(&room.room_id) {
+        return Ok(events);
+    }
+    if filter.wants_type("m.typing") {
+        typing(scope, &room.room_id, since, &mut events);
+    }
+    if filter.wants_type("m.receipt") && may_have_receipts(room, since) {
+        receipts(scope, &room.room_id, since, &mut events).await?;
+    }
+    Ok(events)
+}
+
+/// The whole list whenever it changed: an empty one says that nobody types any more.
+fn typing(scope: &Scope<'_>, room: &RoomId, since: Position, events: &mut Events) {
+    let (sequence, users) = scope.sync.sources.rooms.typing(room);
+    let told = scope.since.filter(|_| since > 0 && scope.same_boot);
+    let tell = match told {
+        Some(told) => sequence > told.typing,
+        None => !users.is_empty(),
+    };
+    if !tell {
+        return;
+    }
+    let mut event = Object::open(events.next());
+    event.raw("type", b"\"m.typing\"");
+    let mut content = Object::open(event.key("content"));
+    let list = content.key("user_ids");
+    let shown = users.iter().filter(|user| shows_sender(scope, user));
+    for (index, user) in shown.enumerate() {
+        list.push(if index == 0 { b'[' } else { b',' });
+        json::text(list, user.as_str());
+    }
+    if list.last() == Some(&b':') {
+        list.push(b'[');
+    }
+    list.push(b']');
+    content.close();
+    event.close();
+}
+
+fn shows_sender(scope: &Scope<'_>, user: &UserId) -> bool {
+    scope.filter.ephemeral.wants_sender(user) && !scope.ignored.contains(user)
+}
+
+fn may_have_receipts(room: &Picked, since: Position) -> bool {
+    let public = room.membership.room.as_ref().map_or(Position::MAX, |mark| mark.receipt.get());
+    since == 0 || public > since || room.membership.own_receipt > since
+}
+
+async fn receipts(
+    scope: &Scope<'_>,
+    room: &RoomId,
+    since: Position,
+    events: &mut Events,
+) -> Result<(), SyncError> {
+    let rooms = &scope.sync.sources.rooms;
+    let receipts = if since == 0 {
+        rooms.receipts(room).await?
+    } else {
+        rooms.receipts_since(room, since, scope.now.durable).await?
+    };
+    let shown = receipts.iter().filter(|receipt| {
+        // "Servers MUST NOT send the m.read.private receipt to any other user."
+        let own = receipt.user_id == scope.user;
+        receipt.position <= scope.now.durable
+            && (own || receipt.kind != "m.read.private")
+            && shows_sender(scope, &receipt.user_id)
+    });
+    for content in contents(shown) {
+        write_receipts(&content, events.next());
+    }
+    Ok(())
+}
+
+/// Event, kind, user.
+type Content<'a> = BTreeMap<&'a str, BTreeMap<&'a str, BTreeMap<&'a str, &'a Receipt>>>;
+
+/// One content as a rule. A user may have read up to the same event in two ways, for a thread and
+/// for everything: the second needs a content of its own.
+fn contents<'a>(receipts: impl Iterator<Item = &'a Receipt>) -> Vec<Content<'a>> {
+    let mut contents: Vec<Content<'a>> = Vec::new();
+    for receipt in receipts {
+        let (event, kind) = (receipt.event_id.as_str(), receipt.kind.as_str());
+        let user = receipt.user_id.as_str();
+        let free = contents.iter().position(|content| {
+            content.get(event).and_then(|kinds| kinds.get(kind)?.get(user)).is_none()
+        });
+        let index = free.unwrap_or_else(|| {
+            contents.push(Content::new());
+            contents.len() - 1
+        });
+        let kinds = contents[index].entry(event).or_default();
+        kinds.entry(kind).or_default().insert(user, receipt);
+    }
+    contents
+}
+
+fn write_receipts(content: &Content<'_>, out: &mut Vec<u8>) {
+    let mut event = Object::open(out);
+    event.raw("type", b"\"m.receipt\"");
+    let mut by_event = Object::open(event.key("content"));
+    for (event_id, kinds) in content {
+        let mut by_kind = Object::open(by_event.key(event_id));
+        for (kind, users) in kinds {
+            let mut by_user = Object::open(by_kind.key(kind));
+            for (user, receipt) in users {
+                let mut data = Object::open(by_user.key(user));
+                json::number(data.key("ts"), receipt.ts);
+                if let Some(thread) = &receipt.thread {
+                    json::text(data.key("thread_id"), thread);
+                }
+                data.close();
+            }
+            by_user.close();
+        }
+        by_kind.close();
+    }
+    by_event.close();
+    event.close();
+}

@@ -1,0 +1,117 @@
+//! `presence`: of those who share a room with the user.
+
+use std::collections::BTreeSet;
+
+use presence::UserPresence;
+use ruma::{OwnedUserId, UserId, presence::PresenceState};
+
+use crate::{
+    SyncError,
+    compute::Scope,
+    json::{self, Events, Object},
+};
+
+/// Users looked at for an initial sync.
+const MAX_USERS: usize = 20_000;
+
+/// Writes what changed, or everything if the client knows nothing, and the presence of users newly
+/// met. Returns the sequence up to which changes were asked for.
+pub(crate) async fn write(
+    scope: &Scope<'_>,
+    moved: bool,
+    newly_met: &BTreeSet<OwnedUserId>,
+    events: &mut Events,
+) -> Result<Option<u64>, SyncError> {
+    if !scope.filter.presence.wants_type("m.presence") {
+        return Ok(None);
+    }
+    let presence = &scope.sync.sources.presence;
+    let up_to = presence.sequence();
+    let mut told = BTreeSet::new();
+    if moved {
+        told = match scope.since.filter(|_| scope.same_boot) {
+            Some(since) => match presence.changed_since(since.presence) {
+                Ok(changed) => changes(scope, changed, events).await?,
+                Err(presence::ChangeLogGap) => everybody(scope, events).await?,
+            },
+            None => everybody(scope, events).await?,
+        };
+    }
+    for user in newly_met.iter().filter(|user| *user != scope.user && !told.contains(*user)) {
+        write_if_there(scope, user, events);
+    }
+    Ok(moved.then_some(up_to))
+}
+
+/// Including those who went offline.
+async fn changes(
+    scope: &Scope<'_>,
+    changed: Vec<(OwnedUserId, UserPresence)>,
+    events: &mut Events,
+) -> Result<BTreeSet<OwnedUserId>, SyncError> {
+    let mut told = BTreeSet::new();
+    for (user, presence) in changed {
+        if !shows(scope, &user) {
+            continue;
+        }
+        let rooms = &scope.sync.sources.rooms;
+        if user == scope.user || rooms.shares_room(scope.user, &user).await? {
+            write_one(scope, &user, &presence, events.next());
+            told.insert(user);
+        }
+    }
+    Ok(told)
+}
+
+/// The user and those who share a room with them, if they are there.
+async fn everybody(
+    scope: &Scope<'_>,
+    events: &mut Events,
+) -> Result<BTreeSet<OwnedUserId>, SyncError> {
+    let rooms = &scope.sync.sources.rooms;
+    let mut users = BTreeSet::from([scope.user.to_owned()]);
+    for room in rooms.rooms_of(scope.user).await? {
+        if room.membership == ruma::events::room::member::MembershipState::Join {
+            let members = rooms.joined_local_users(&room.room_id).await?;
+            let space = MAX_USERS.saturating_sub(users.len());
+            users.extend(members.iter().take(space).cloned());
+        }
+    }
+    for user in &users {
+        write_if_there(scope, user, events);
+    }
+    Ok(users)
+}
+
+fn shows(scope: &Scope<'_>, user: &UserId) -> bool {
+    scope.filter.presence.wants_sender(user) && !scope.ignored.contains(user)
+}
+
+fn write_if_there(scope: &Scope<'_>, user: &UserId, events: &mut Events) {
+    let presence = scope.sync.sources.presence.get_cached(user);
+    let there = presence.filter(|presence| presence.presence != PresenceState::Offline);
+    if let Some(presence) = there.filter(|_| shows(scope, user)) {
+        write_one(scope, user, &presence, events.next());
+    }
+}
+
+fn write_one(scope: &Scope<'_>, user: &UserId, presence: &UserPresence, out: &mut Vec<u8>) {
+    let mut event = Object::open(out);
+    event.raw("type", b"\"m.presence\"");
+    json::text(event.key("sender"), user.as_str());
+    let mut content = Object::open(event.key("content"));
+    json::text(content.key("presence"), presence.presence.as_str());
+    if let Some(last_active) = presence.last_active_ts {
+        let ago = scope.sync.clock.now_ms().saturating_sub(last_active);
+        json::number(content.key("last_active_ago"), ago);
+    }
+    if let Some(status) = &presence.status_msg {
+        json::text(content.key("status_msg"), status);
+    }
+    if presence.presence == PresenceState::Online {
+        let active: &[u8] = if presence.currently_active { b"true" } else { b"false" };
+        content.raw("currently_active", active);
+    }
+    content.close();
+    event.close();
+}

@@ -1,0 +1,177 @@
+//! The newest events of a room that a client may and wants to see.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use rooms::{Root, StoredEvent};
+use ruma::{OwnedUserId, RoomId, events::room::member::MembershipState};
+use storage::Position;
+
+use super::event;
+use crate::{
+    SyncError,
+    compute::Scope,
+    json::{self, Events, Object},
+};
+
+/// Events read to fill a timeline of which the filter takes few: this many for each that is
+/// wanted, and some.
+const SCAN_FACTOR: usize = 10;
+const SCAN_MIN: usize = 200;
+const PAGE_MIN: usize = 20;
+
+#[derive(Debug, Default)]
+pub(super) struct Timeline {
+    /// In the order of delivery.
+    pub(super) events: Vec<Arc<StoredEvent>>,
+    /// There are more in the window.
+    pub(super) limited: bool,
+    /// The newest event of the window, shown or not.
+    pub(super) newest: Option<Arc<StoredEvent>>,
+    /// The oldest event of the window, shown or not, if the whole window was read.
+    pub(super) oldest: Option<Arc<StoredEvent>>,
+    /// Users whose member event was read, and whether it says `join`.
+    pub(super) members: Vec<(OwnedUserId, bool)>,
+    /// Something in the window is not shown.
+    pub(super) hides: bool,
+}
+
+/// Which part of a room's log is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) after: Position,
+    pub(super) up_to: Position,
+}
+
+pub(super) async fn load(
+    scope: &Scope<'_>,
+    room: &RoomId,
+    window: Window,
+) -> Result<Timeline, SyncError> {
+    let limit = scope.filter.timeline.timeline_limit();
+    let (page, mut left) = ((limit + 1).max(PAGE_MIN), limit * SCAN_FACTOR + SCAN_MIN);
+    let mut timeline = Timeline::default();
+    let mut up_to = window.up_to;
+    while timeline.events.len() <= limit {
+        let rooms = &scope.sync.sources.rooms;
+        let read = rooms.timeline(room, window.after, up_to, page, true).await?;
+        timeline.note(&read);
+        timeline.take_visible(scope, room, &read).await?;
+        if read.len() < page {
+            break;
+        }
+        up_to = read.last().map_or(0, |event| event.position - 1);
+        left = left.saturating_sub(read.len());
+        if left == 0 {
+            // Not everything was read, so there may be more.
+            timeline.limited = true;
+            timeline.oldest = None;
+            break;
+        }
+    }
+    timeline.cut(limit);
+    Ok(timeline)
+}
+
+impl Timeline {
+    fn note(&mut self, read: &[Arc<StoredEvent>]) {
+        if self.newest.is_none() {
+            self.newest = read.first().cloned();
+        }
+        self.oldest = read.last().cloned().or_else(|| self.oldest.take());
+        for event in read {
+            if event.pdu.event_type() != "m.room.member" {
+                continue;
+            }
+            let user = event.pdu.state_key().and_then(|key| OwnedUserId::try_from(key).ok());
+            if let Some(user) = user {
+                self.members.push((user, event.pdu.membership() == Some(MembershipState::Join)));
+            }
+        }
+    }
+
+    async fn take_visible(
+        &mut self,
+        scope: &Scope<'_>,
+        room: &RoomId,
+        read: &[Arc<StoredEvent>],
+    ) -> Result<(), SyncError> {
+        let wanted: Vec<_> =
+            read.iter().filter(|event| wants(scope, room, event)).cloned().collect();
+        if !wanted.is_empty() {
+            let visible = scope.sync.sources.rooms.visible(scope.user, room, &wanted).await?;
+            self.hides |= visible.len() < read.len();
+            self.events.extend(visible);
+        } else {
+            self.hides |= !read.is_empty();
+        }
+        Ok(())
+    }
+
+    /// Newest first so far; turned around and cut.
+    fn cut(&mut self, limit: usize) {
+        if self.events.len() > limit {
+            self.events.truncate(limit);
+            self.limited = true;
+        }
+        if self.limited {
+            self.hides = true;
+            self.oldest = None;
+        }
+        self.events.reverse();
+    }
+
+    pub(super) fn contains(&self, event_id: &ruma::EventId) -> bool {
+        self.events.iter().any(|event| event.pdu.event_id() == event_id)
+    }
+
+    pub(super) fn senders(&self) -> BTreeSet<&str> {
+        self.events.iter().map(|event| event.pdu.sender().as_str()).collect()
+    }
+
+    /// The state before the first event shown; `end` if none is.
+    pub(super) fn start(&self, end: Root) -> Root {
+        self.events.first().map_or(end, |event| event.state_before)
+    }
+
+    pub(super) async fn write(
+        &self,
+        scope: &Scope<'_>,
+        room: &RoomId,
+        joined_throughout: bool,
+        bundled: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SyncError> {
+        let rooms = &scope.sync.sources.rooms;
+        let relations = if bundled {
+            rooms.aggregations(scope.user, room, &self.events).await?
+        } else {
+            Default::default()
+        };
+        let membership = joined_throughout.then_some(MembershipState::Join);
+        let mut events = Events::default();
+        for event in &self.events {
+            let relations = relations.get(event.pdu.event_id());
+            event::write(scope, event, membership.clone(), relations, events.next()).await?;
+        }
+        let mut object = Object::open(out);
+        events.write_list(object.key("events"));
+        object.raw("limited", if self.limited { b"true" } else { b"false" });
+        let prev_batch = match self.events.first() {
+            Some(first) => rooms.token_before(first),
+            // Everything up to here is before.
+            None => scope.token.to_string(),
+        };
+        json::text(object.key("prev_batch"), &prev_batch);
+        object.close();
+        Ok(())
+    }
+}
+
+fn wants(scope: &Scope<'_>, room: &RoomId, event: &StoredEvent) -> bool {
+    let (filter, pdu) = (&scope.filter.timeline, &event.pdu);
+    // "Servers must still send state events sent by ignored users to clients."
+    let ignored = !pdu.is_state() && scope.ignored.contains(pdu.sender());
+    !ignored
+        && filter.wants_room(room)
+        && filter.wants(pdu.event_type(), pdu.sender(), pdu.content_str())
+}

@@ -1,0 +1,105 @@
+//! What a waiting request or connection sleeps on.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use ruma::{OwnedDeviceId, RoomId};
+use tokio::sync::Notify;
+
+use crate::Filter;
+
+/// A kind of change, as far as it matters for whether somebody wants to be woken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change<'a> {
+    Event { room: &'a RoomId },
+    Receipt { room: &'a RoomId },
+    Typing { room: &'a RoomId },
+    Membership { room: &'a RoomId },
+    RoomAccountData { room: &'a RoomId, event_type: &'a str },
+    AccountData { event_type: &'a str },
+    ToDevice { device: Option<&'a str> },
+    Presence,
+}
+
+impl Change<'_> {
+    /// Whether the change can wait for others of its kind: none of these is worth a computation
+    /// of its own for each of many connections.
+    pub(crate) fn can_wait(self) -> bool {
+        matches!(self, Self::Typing { .. } | Self::Receipt { .. } | Self::Presence)
+    }
+}
+
+/// One sleeper. Marked dirty by the hub; computes from its own last token when it wakes, so any
+/// number of marks costs one computation.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    device: Option<OwnedDeviceId>,
+    filter: Arc<Filter>,
+    woken: Notify,
+    dirty: AtomicBool,
+    wakes: AtomicU64,
+}
+
+impl Waiter {
+    pub(crate) fn new(device: Option<OwnedDeviceId>, filter: Arc<Filter>) -> Self {
+        Self {
+            device,
+            filter,
+            woken: Notify::new(),
+            dirty: AtomicBool::new(false),
+            wakes: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn wants(&self, change: Change<'_>) -> bool {
+        let filter = &self.filter;
+        match change {
+            Change::Event { room } | Change::Membership { room } => filter.wants_room(room),
+            Change::Receipt { room } => {
+                filter.wants_room(room) && filter.ephemeral.wants_type("m.receipt")
+            }
+            Change::Typing { room } => {
+                filter.wants_room(room)
+                    && filter.ephemeral.wants_room(room)
+                    && filter.ephemeral.wants_type("m.typing")
+            }
+            Change::RoomAccountData { room, event_type } => {
+                filter.wants_room(room)
+                    && filter.room_account_data.wants_room(room)
+                    && filter.room_account_data.wants_type(event_type)
+            }
+            Change::AccountData { event_type } => filter.account_data.wants_type(event_type),
+            Change::ToDevice { device } => {
+                device.is_none() || device == self.device.as_ref().map(|device| device.as_str())
+            }
+            Change::Presence => filter.presence.wants_type("m.presence"),
+        }
+    }
+
+    /// Wakes the sleeper, now or as soon as it sleeps.
+    pub(crate) fn wake(&self) {
+        if !self.dirty.swap(true, Ordering::AcqRel) {
+            self.wakes.fetch_add(1, Ordering::Relaxed);
+            self.woken.notify_one();
+        }
+    }
+
+    /// To be called before computing: what is marked later is news.
+    pub(crate) fn clear(&self) {
+        self.dirty.store(false, Ordering::Release);
+    }
+
+    /// Resolves once the waiter was woken after the last [`clear`](Self::clear).
+    pub(crate) async fn woken(&self) {
+        while !self.dirty.load(Ordering::Acquire) {
+            // A permit left over from before the last clear only costs another turn.
+            self.woken.notified().await;
+        }
+    }
+
+    pub(crate) fn wakes(&self) -> u64 {
+        self.wakes.load(Ordering::Relaxed)
+    }
+}

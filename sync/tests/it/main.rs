@@ -1,0 +1,13 @@
+//! Sync against the real domain crates, on the memory engine.
+
+mod chain;
+mod connection;
+mod ephemeral;
+mod filters;
+mod membership;
+mod state;
+mod timeline;
+mod tokens;
+mod unread;
+mod wake;
+mod world;
