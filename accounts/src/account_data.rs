@@ -2,11 +2,22 @@
 
 use std::sync::Arc;
 
-use ruma::{OwnedRoomId, RoomId, UserId};
-use serde_json::value::RawValue;
+use ruma::{EventId, OwnedRoomId, RoomId, UserId};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use storage::Position;
 
-use crate::{Accounts, StoreError};
+use crate::{Accounts, StoreError, push_rules::PUSH_RULES, store::AccountDataRow};
+
+const FULLY_READ: &str = "m.fully_read";
+const TYPE_BYTES_MAX: usize = 255;
+/// `m.direct` of a busy user is far smaller.
+pub(crate) const CONTENT_BYTES_MAX: usize = 1 << 20;
+
+#[derive(Serialize)]
+struct FullyRead<'a> {
+    event_id: &'a EventId,
+}
 
 #[derive(Clone, Debug)]
 pub struct AccountDataEvent {
@@ -31,70 +42,166 @@ pub enum AccountDataError {
     Store(#[from] StoreError),
 }
 
+/// Types with endpoints of their own.
+const SERVER_MANAGED: [&str; 2] = [FULLY_READ, PUSH_RULES];
+
+fn check(event_type: &str, content: &RawValue) -> Result<(), AccountDataError> {
+    let content = content.get();
+    if event_type.len() > TYPE_BYTES_MAX || content.len() > CONTENT_BYTES_MAX {
+        return Err(AccountDataError::TooLarge);
+    }
+    if !content.trim_ascii_start().starts_with('{') {
+        return Err(AccountDataError::NotAnObject);
+    }
+    Ok(())
+}
+
+fn not_managed(event_type: &str) -> Result<(), AccountDataError> {
+    match SERVER_MANAGED.iter().find(|managed| **managed == event_type) {
+        Some(managed) => Err(AccountDataError::ServerManaged(managed)),
+        None => Ok(()),
+    }
+}
+
+fn raw(json: String) -> Arc<RawValue> {
+    let value = RawValue::from_string(json).expect("only JSON is stored");
+    Arc::from(value)
+}
+
+impl AccountDataEvent {
+    fn new(row: AccountDataRow) -> Self {
+        Self {
+            room_id: row.room_id,
+            event_type: row.event_type,
+            content: raw(row.record.content),
+            position: row.record.position,
+        }
+    }
+}
+
 impl Accounts {
+    /// `m.push_rules` is there even if the user never changed it.
     pub async fn account_data(
         &self,
-        _user_id: &UserId,
-        _room_id: Option<&RoomId>,
-        _event_type: &str,
+        user_id: &UserId,
+        room_id: Option<&RoomId>,
+        event_type: &str,
     ) -> Result<Option<Arc<RawValue>>, StoreError> {
-        unimplemented!()
+        let record = self.inner.store.account_data(user_id, room_id, event_type).await?;
+        let record = record.filter(|record| !record.deleted);
+        if record.is_none() && room_id.is_none() && event_type == PUSH_RULES {
+            return Ok(Some(self.default_push_rules(user_id)));
+        }
+        Ok(record.map(|record| raw(record.content)))
     }
 
     pub async fn set_account_data(
         &self,
-        _user_id: &UserId,
-        _room_id: Option<&RoomId>,
-        _event_type: &str,
-        _content: &RawValue,
+        user_id: &UserId,
+        room_id: Option<&RoomId>,
+        event_type: &str,
+        content: &RawValue,
     ) -> Result<Position, AccountDataError> {
-        unimplemented!()
+        not_managed(event_type)?;
+        check(event_type, content)?;
+        let change = |_: Option<&str>| Ok(Some(content.to_owned()));
+        self.change_account_data(user_id, room_id, event_type, change).await
     }
 
     /// `m.fully_read` of a room.
     pub async fn set_fully_read(
         &self,
-        _user_id: &UserId,
-        _room_id: &RoomId,
-        _event_id: &ruma::EventId,
+        user_id: &UserId,
+        room_id: &RoomId,
+        event_id: &EventId,
     ) -> Result<Position, AccountDataError> {
-        unimplemented!()
+        let content = to_raw_value(&FullyRead { event_id }).expect("an id serialises");
+        let change = |_: Option<&str>| Ok(Some(content));
+        self.change_account_data(user_id, Some(room_id), FULLY_READ, change).await
     }
 
     /// `false` if there was none.
     pub async fn delete_account_data(
         &self,
-        _user_id: &UserId,
-        _room_id: Option<&RoomId>,
-        _event_type: &str,
+        user_id: &UserId,
+        room_id: Option<&RoomId>,
+        event_type: &str,
     ) -> Result<bool, AccountDataError> {
-        unimplemented!()
+        not_managed(event_type)?;
+        if self.account_data(user_id, room_id, event_type).await?.is_none() {
+            return Ok(false);
+        }
+        self.change_account_data(user_id, room_id, event_type, |_| Ok::<_, AccountDataError>(None))
+            .await?;
+        Ok(true)
+    }
+
+    /// Reads, changes and stores account data while nobody else can; `change` is given what is
+    /// set, and its `None` deletes it.
+    pub(crate) async fn change_account_data<E: From<StoreError>>(
+        &self,
+        user_id: &UserId,
+        room_id: Option<&RoomId>,
+        event_type: &str,
+        change: impl FnOnce(Option<&str>) -> Result<Option<Box<RawValue>>, E>,
+    ) -> Result<Position, E> {
+        let store = &self.inner.store;
+        let changed = {
+            let _lock = self.inner.lock(user_id).await;
+            let previous = store.latest_account_data(user_id, room_id, event_type).await?;
+            let set = previous.as_ref().filter(|previous| !previous.deleted);
+            let content = change(set.map(|set| set.content.as_str()))?;
+            let content = content.as_deref().map(RawValue::get);
+            store.put_account_data(user_id, room_id, event_type, previous.as_ref(), content)?
+        };
+        Ok(changed.await.map_err(StoreError::from)?)
     }
 
     /// Everything that is set, for an initial sync: global (with `m.push_rules`) and of all rooms.
     pub async fn all_account_data(
         &self,
-        _user_id: &UserId,
+        user_id: &UserId,
     ) -> Result<Vec<AccountDataEvent>, StoreError> {
-        unimplemented!()
+        let rows = self.inner.store.all_account_data(user_id).await?;
+        let mut events = set_events(rows);
+        let is_push_rules =
+            |event: &AccountDataEvent| event.room_id.is_none() && event.event_type == PUSH_RULES;
+        if !events.iter().any(is_push_rules) {
+            events.push(AccountDataEvent {
+                room_id: None,
+                event_type: PUSH_RULES.to_owned(),
+                content: self.default_push_rules(user_id),
+                position: 0,
+            });
+        }
+        Ok(events)
     }
 
     /// What is set for one room.
     pub async fn room_account_data(
         &self,
-        _user_id: &UserId,
-        _room_id: &RoomId,
+        user_id: &UserId,
+        room_id: &RoomId,
     ) -> Result<Vec<AccountDataEvent>, StoreError> {
-        unimplemented!()
+        Ok(set_events(self.inner.store.room_account_data(user_id, room_id).await?))
     }
 
     /// What changed after `after`, up to and including `up_to`, each once, oldest first.
     pub async fn account_data_changes(
         &self,
-        _user_id: &UserId,
-        _after: Position,
-        _up_to: Position,
+        user_id: &UserId,
+        after: Position,
+        up_to: Position,
     ) -> Result<Vec<AccountDataEvent>, StoreError> {
-        unimplemented!()
+        if after >= up_to {
+            return Ok(Vec::new());
+        }
+        let rows = self.inner.store.account_data_changes(user_id, after, up_to).await?;
+        Ok(rows.into_iter().map(AccountDataEvent::new).collect())
     }
+}
+
+fn set_events(rows: Vec<AccountDataRow>) -> Vec<AccountDataEvent> {
+    let set = rows.into_iter().filter(|row| !row.record.deleted);
+    set.map(AccountDataEvent::new).collect()
 }

@@ -1,12 +1,34 @@
 //! The handle that other crates hold.
 
-use std::sync::Arc;
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
 
-use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
+use quick_cache::sync::Cache;
+use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId, push::Ruleset};
 use stdx::{Rng, SharedClock};
 use storage::Store;
+use tokio::sync::{Mutex, MutexGuard};
 
-use crate::{config::Config, store::StoreError};
+use crate::{
+    config::Config,
+    jwt_login::JwtVerifier,
+    login_tokens::LoginTokens,
+    passwords::PasswordHashing,
+    profiles::Profile,
+    sessions::SessionTable,
+    shared_secret::Nonces,
+    store::{AccountStore, StoreError},
+    tokens::TokenKeys,
+    uia::UiaSessions,
+    username,
+};
+
+/// Changes of one user pass one lock; users share this many.
+const LOCKS: usize = 256;
+const CACHED_PROFILES: usize = 20_000;
+const CACHED_PUSH_RULES: usize = 5_000;
 
 /// All accounts of this server. Cheap to clone.
 #[derive(Clone)]
@@ -16,7 +38,31 @@ pub struct Accounts {
 
 pub(crate) struct Inner {
     pub(crate) config: Config,
+    pub(crate) store: AccountStore,
+    pub(crate) clock: SharedClock,
+    pub(crate) rng: Rng,
     pub(crate) server_name: OwnedServerName,
+    pub(crate) keys: TokenKeys,
+    pub(crate) sessions: SessionTable,
+    pub(crate) hashing: PasswordHashing,
+    pub(crate) jwt: Option<JwtVerifier>,
+    pub(crate) login_tokens: LoginTokens,
+    pub(crate) nonces: Nonces,
+    pub(crate) uia: UiaSessions,
+    pub(crate) profiles: Cache<OwnedUserId, Arc<Profile>>,
+    pub(crate) push_rules: Cache<OwnedUserId, Arc<Ruleset>>,
+    /// Spending registration tokens and changing their number.
+    pub(crate) registration_tokens: Mutex<()>,
+    hasher: RandomState,
+    locks: Vec<Mutex<()>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the key for login by JWT cannot be used: {0}")]
+    JwtKey(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl Accounts {
@@ -27,9 +73,33 @@ impl Accounts {
         clock: SharedClock,
         rng: Rng,
         server_name: OwnedServerName,
-    ) -> Result<Self, StoreError> {
-        let _ = (store, clock, rng);
-        Ok(Self { inner: Arc::new(Inner { config, server_name }) })
+    ) -> Result<Self, OpenError> {
+        let jwt =
+            config.jwt.clone().map(JwtVerifier::new).transpose().map_err(OpenError::JwtKey)?;
+        let store = AccountStore(store);
+        let keys = TokenKeys::load(&store, &rng, clock.now_ms()).await?;
+        let sessions = SessionTable::load(&store).await?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                keys,
+                sessions,
+                hashing: PasswordHashing::new(&config),
+                jwt,
+                login_tokens: LoginTokens::new(config.login_token_lifetime),
+                nonces: Nonces::new(),
+                uia: UiaSessions::new(config.uia_lifetime),
+                profiles: Cache::new(CACHED_PROFILES),
+                push_rules: Cache::new(CACHED_PUSH_RULES),
+                registration_tokens: Mutex::default(),
+                hasher: RandomState::new(),
+                locks: (0..LOCKS).map(|_| Mutex::default()).collect(),
+                config,
+                store,
+                clock,
+                rng,
+                server_name,
+            }),
+        })
     }
 
     pub fn server_name(&self) -> &ServerName {
@@ -37,11 +107,24 @@ impl Accounts {
     }
 
     /// The user that a login form means: a localpart or a whole id of this server, in any case.
-    pub fn user_id(&self, _localpart_or_id: &str) -> Option<OwnedUserId> {
-        unimplemented!()
+    pub fn user_id(&self, localpart_or_id: &str) -> Option<OwnedUserId> {
+        let localpart = if localpart_or_id.starts_with('@') {
+            let user_id = UserId::parse(localpart_or_id).ok()?;
+            self.is_local(&user_id).then(|| user_id.localpart().to_owned())?
+        } else {
+            localpart_or_id.to_owned()
+        };
+        username::user_id(&localpart, &self.inner.server_name).ok()
     }
 
     pub fn is_local(&self, user_id: &UserId) -> bool {
         user_id.server_name() == self.inner.server_name
+    }
+}
+
+impl Inner {
+    /// Held while a user's rows are read, changed and submitted; never while they are flushed.
+    pub(crate) async fn lock(&self, user_id: &UserId) -> MutexGuard<'_, ()> {
+        self.locks[self.hasher.hash_one(user_id) as usize % LOCKS].lock().await
     }
 }

@@ -1,9 +1,15 @@
 //! Filters that clients upload once and name in `/sync`.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ruma::UserId;
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
 use crate::{Accounts, StoreError};
+
+const FILTER_BYTES_MAX: usize = 65_536;
+/// Of the hash that is the id: no two filters of one user meet in 96 bits.
+const ID_BYTES: usize = 12;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
@@ -20,17 +26,28 @@ impl Accounts {
     /// same id.
     pub async fn create_filter(
         &self,
-        _user_id: &UserId,
-        _filter: &RawValue,
+        user_id: &UserId,
+        filter: &RawValue,
     ) -> Result<String, FilterError> {
-        unimplemented!()
+        let json = filter.get();
+        if json.len() > FILTER_BYTES_MAX {
+            return Err(FilterError::TooLarge);
+        }
+        if !json.trim_ascii_start().starts_with('{') {
+            return Err(FilterError::NotAnObject);
+        }
+        let hash = Sha256::digest(json);
+        let id = URL_SAFE_NO_PAD.encode(&hash[..ID_BYTES]);
+        self.inner.store.put_filter(user_id, &id, json).await?;
+        Ok(id)
     }
 
     pub async fn filter(
         &self,
-        _user_id: &UserId,
-        _filter_id: &str,
+        user_id: &UserId,
+        filter_id: &str,
     ) -> Result<Option<Box<RawValue>>, StoreError> {
-        unimplemented!()
+        let json = self.inner.store.filter(user_id, filter_id).await?;
+        Ok(json.and_then(|json| RawValue::from_string(json).ok()))
     }
 }

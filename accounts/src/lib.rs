@@ -29,9 +29,10 @@ mod username;
 mod users;
 
 pub use account_data::{AccountDataError, AccountDataEvent};
-pub use accounts::Accounts;
+pub use accounts::{Accounts, OpenError};
 pub use config::{Config, JwtKey, JwtLogin, Secret};
 pub use filters::FilterError;
+pub use jsonwebtoken::Algorithm as JwtAlgorithm;
 pub use jwt_login::{JwtIdentity, JwtLoginError};
 pub use passwords::PasswordError;
 pub use profiles::{Profile, ProfileError};

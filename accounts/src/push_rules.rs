@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use ruma::{UserId, push::Ruleset};
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
-use crate::{AccountDataError, Accounts, StoreError};
+use crate::{Accounts, StoreError, account_data::CONTENT_BYTES_MAX};
+
+pub(crate) const PUSH_RULES: &str = "m.push_rules";
 
 #[derive(Debug, thiserror::Error)]
 pub enum PushRulesError<E> {
@@ -17,22 +21,63 @@ pub enum PushRulesError<E> {
     TooLarge,
 }
 
+#[derive(Serialize, Deserialize)]
+struct Content {
+    global: Ruleset,
+}
+
+fn parse(user_id: &UserId, content: Option<&str>) -> Ruleset {
+    let defaults = Ruleset::server_default(user_id);
+    match content.and_then(|content| serde_json::from_str::<Content>(content).ok()) {
+        Some(Content { mut global }) => {
+            // Rules that became predefined since, and texts of rules that changed.
+            global.update_with_server_default(defaults);
+            global
+        }
+        None => defaults,
+    }
+}
+
 impl Accounts {
     /// The user's rules; the server's defaults for who never changed them.
-    pub async fn push_rules(&self, _user_id: &UserId) -> Result<Arc<Ruleset>, StoreError> {
-        unimplemented!()
+    pub async fn push_rules(&self, user_id: &UserId) -> Result<Arc<Ruleset>, StoreError> {
+        let inner = &self.inner;
+        if let Some(rules) = inner.push_rules.get(user_id) {
+            return Ok(rules);
+        }
+        // Under the lock, so that no older rules are remembered after a change.
+        let _lock = inner.lock(user_id).await;
+        let record = inner.store.latest_account_data(user_id, None, PUSH_RULES).await?;
+        let rules = parse(user_id, record.as_ref().map(|record| record.content.as_str()));
+        let rules = Arc::new(rules);
+        inner.push_rules.insert(user_id.to_owned(), Arc::clone(&rules));
+        Ok(rules)
     }
 
     /// Reads, changes and stores the rules while nobody else can.
-    pub async fn change_push_rules<E>(
+    pub async fn change_push_rules<E: Send>(
         &self,
-        _user_id: &UserId,
-        _change: impl FnOnce(&mut Ruleset) -> Result<(), E> + Send,
-    ) -> Result<(), PushRulesError<E>>
-    where
-        E: Send,
-    {
-        let _ = AccountDataError::TooLarge;
-        unimplemented!()
+        user_id: &UserId,
+        change: impl FnOnce(&mut Ruleset) -> Result<(), E> + Send,
+    ) -> Result<(), PushRulesError<E>> {
+        let cache = &self.inner.push_rules;
+        let change = |content: Option<&str>| {
+            let mut rules = parse(user_id, content);
+            change(&mut rules).map_err(PushRulesError::Refused)?;
+            let content = Content { global: rules };
+            let json = to_raw_value(&content).expect("push rules serialise");
+            if json.get().len() > CONTENT_BYTES_MAX {
+                return Err(PushRulesError::TooLarge);
+            }
+            cache.insert(user_id.to_owned(), Arc::new(content.global));
+            Ok(Some(json))
+        };
+        self.change_account_data(user_id, None, PUSH_RULES, change).await?;
+        Ok(())
+    }
+
+    pub(crate) fn default_push_rules(&self, user_id: &UserId) -> Arc<RawValue> {
+        let content = Content { global: Ruleset::server_default(user_id) };
+        Arc::from(to_raw_value(&content).expect("push rules serialise"))
     }
 }

@@ -1,11 +1,22 @@
 //! Sessions: one per login. Kept in memory whole, so that a request is authenticated without a
 //! store read and an end takes effect at once.
+//!
+//! Tokens of a session that can refresh come in generations. The pair after the current one is
+//! handed out by a refresh and becomes current when it is first used; until then the current
+//! refresh token stays valid and gives the same pair again, so an answer may be lost on the way.
 
-use std::{future::Future, time::Duration};
+mod table;
+
+use std::{future::Future, sync::Arc, time::Duration};
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 
-use crate::{Accounts, StoreError, User};
+pub(crate) use self::table::SessionTable;
+use self::table::{Entry, Refreshed};
+use crate::{Accounts, StoreError, User, store::SessionRecord, tokens::Claims};
+
+/// JSON numbers are exact up to here.
+const ID_BITS: u32 = 53;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub(crate) u64);
@@ -78,6 +89,8 @@ pub enum TokenError {
 
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
+    /// Never ours, of an ended session, or used before: the latter ends the session, since two
+    /// have the token then and one of them stole it.
     #[error("the refresh token is not known")]
     Unknown,
     #[error(transparent)]
@@ -85,46 +98,180 @@ pub enum RefreshError {
 }
 
 impl Accounts {
-    pub async fn create_session(&self, _session: NewSession<'_>) -> Result<Tokens, SessionError> {
-        unimplemented!()
+    pub async fn create_session(&self, session: NewSession<'_>) -> Result<Tokens, SessionError> {
+        let NewSession { user, device_id, refresh } = session;
+        let inner = &self.inner;
+        let now = inner.clock.now_ms();
+        let record = SessionRecord {
+            device_id: device_id.to_owned(),
+            created_ts: now,
+            refreshable: refresh,
+            generation: 0,
+            next_expires_at: None,
+        };
+        let id = inner.rng.next_u64() >> (u64::BITS - ID_BITS);
+        let (entry, created) = {
+            let _lock = inner.lock(&user.user_id).await;
+            let latest = inner.store.latest_user(&user.user_id).await?;
+            let latest = latest.ok_or(SessionError::UserChanged)?;
+            if latest.deactivated {
+                return Err(SessionError::Deactivated);
+            }
+            if latest.epoch != user.epoch {
+                return Err(SessionError::UserChanged);
+            }
+            let replaced = inner.sessions.end_device(&user.user_id, device_id);
+            let entry = Entry::new(id, User::new(&user.user_id, &latest), record.clone());
+            // Before it is durable, so that whatever ends sessions from now on finds it. Nobody
+            // has its token yet.
+            inner.sessions.insert(&entry);
+            let created = inner.store.create_session(&user.user_id, id, &record, &replaced);
+            (entry, created)
+        };
+        let created = match created {
+            Ok(created) => created.await.map_err(StoreError::from),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = created {
+            inner.sessions.end(id);
+            return Err(error.into());
+        }
+        if entry.is_ended() {
+            return Err(SessionError::UserChanged);
+        }
+        let expires_at = self.lifetime(refresh).map(|lifetime| now.saturating_add(lifetime));
+        Ok(self.tokens(id, 0, expires_at, refresh, now))
     }
 
-    /// Costs no store read.
-    pub fn authenticate(&self, _access_token: &str) -> Result<Session, TokenError> {
-        unimplemented!()
+    fn lifetime(&self, refreshable: bool) -> Option<u64> {
+        let config = &self.inner.config;
+        let lifetime = if refreshable {
+            Some(config.refreshable_access_token_lifetime)
+        } else {
+            config.access_token_lifetime
+        };
+        lifetime.map(|lifetime| u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX))
     }
 
-    pub async fn refresh(&self, _refresh_token: &str) -> Result<Tokens, RefreshError> {
-        unimplemented!()
+    fn tokens(
+        &self,
+        session: u64,
+        generation: u32,
+        expires_at: Option<u64>,
+        refreshable: bool,
+        now: u64,
+    ) -> Tokens {
+        let keys = &self.inner.keys;
+        let expires = expires_at.map(|at| at.div_ceil(1000));
+        Tokens {
+            session_id: SessionId(session),
+            access_token: keys.access_token(&Claims { session, generation, expires }),
+            refresh_token: refreshable.then(|| keys.refresh_token(session, generation)),
+            expires_in: expires_at.map(|at| Duration::from_millis(at.saturating_sub(now))),
+        }
     }
 
-    pub async fn end_session(&self, _id: SessionId) -> Result<(), StoreError> {
-        unimplemented!()
+    /// Costs no store read, and no signature check for a token that was seen before.
+    pub fn authenticate(&self, access_token: &str) -> Result<Session, TokenError> {
+        let inner = &self.inner;
+        let token = inner.keys.parse_access_token(access_token).ok_or(TokenError::Unknown)?;
+        let claims = token.claims;
+        // The claims choose the session before they are verified; they prove nothing yet.
+        let entry = inner.sessions.get(claims.session).ok_or(TokenError::Unknown)?;
+        if !entry.has_verified(access_token) {
+            if !inner.keys.is_signed(&token) {
+                return Err(TokenError::Unknown);
+            }
+            entry.set_verified(access_token);
+        }
+        let expires_at = claims.expires.map(|seconds| seconds.saturating_mul(1000));
+        if expires_at.is_some_and(|at| inner.clock.now_ms() >= at) {
+            return if entry.is_ended() {
+                Err(TokenError::Unknown)
+            } else {
+                Err(TokenError::Expired)
+            };
+        }
+        entry.use_generation(claims.generation, |record| {
+            match inner.store.update_session(&entry.user.user_id, claims.session, record) {
+                // Not waited for: if a crash undoes it, the older pair is valid for longer.
+                Ok(pending) => drop(pending),
+                Err(error) => tracing::warn!(%error, "the use of a token was not recorded"),
+            }
+        })?;
+        Ok(entry.session(expires_at))
+    }
+
+    pub async fn refresh(&self, refresh_token: &str) -> Result<Tokens, RefreshError> {
+        let inner = &self.inner;
+        let (id, generation) =
+            inner.keys.verify_refresh_token(refresh_token).ok_or(RefreshError::Unknown)?;
+        let entry = inner.sessions.get(id).ok_or(RefreshError::Unknown)?;
+        let now = inner.clock.now_ms();
+        let lifetime = self.lifetime(true).unwrap_or(u64::MAX);
+        let refreshed = entry.refresh(generation, now, lifetime, |record| {
+            inner.store.update_session(&entry.user.user_id, id, record)
+        });
+        match refreshed? {
+            Refreshed::Pair { generation, expires_at, submitted } => {
+                match submitted {
+                    Some(submitted) => drop(submitted.await.map_err(StoreError::from)?),
+                    None => inner.store.barrier().await?,
+                }
+                Ok(self.tokens(id, generation, Some(expires_at), true, now))
+            }
+            Refreshed::Reused => {
+                self.end_session(SessionId(id)).await?;
+                Err(RefreshError::Unknown)
+            }
+            Refreshed::Unknown => Err(RefreshError::Unknown),
+        }
+    }
+
+    pub async fn end_session(&self, id: SessionId) -> Result<(), StoreError> {
+        let Some(entry) = self.inner.sessions.end(id.0) else { return Ok(()) };
+        let ended = self.inner.store.delete_sessions(&entry.user.user_id, &[id.0])?;
+        ended.await?;
+        Ok(())
     }
 
     /// Ends what a device is logged in with.
     pub async fn end_device(
         &self,
-        _user_id: &UserId,
-        _device_id: &DeviceId,
+        user_id: &UserId,
+        device_id: &DeviceId,
     ) -> Result<(), StoreError> {
-        unimplemented!()
+        let ended = self.inner.sessions.end_device(user_id, device_id);
+        self.delete_ended(user_id, &ended).await
     }
 
     pub async fn end_all(
         &self,
-        _user_id: &UserId,
-        _except: Option<SessionId>,
+        user_id: &UserId,
+        except: Option<SessionId>,
     ) -> Result<(), StoreError> {
-        unimplemented!()
+        let ended = self.inner.sessions.end_all(user_id, except.map(|id| id.0));
+        self.delete_ended(user_id, &ended).await
+    }
+
+    async fn delete_ended(&self, user_id: &UserId, ended: &[u64]) -> Result<(), StoreError> {
+        if !ended.is_empty() {
+            self.inner.store.delete_sessions(user_id, ended)?.await?;
+        }
+        Ok(())
     }
 
     /// Resolves when the session has ended (at once if it does not exist): open sockets and long
     /// polls wait for it. Says nothing about the token's expiry.
     pub fn session_ended(
         &self,
-        _id: SessionId,
+        id: SessionId,
     ) -> impl Future<Output = ()> + Send + 'static + use<> {
-        std::future::pending()
+        let entry: Option<Arc<Entry>> = self.inner.sessions.get(id.0);
+        async move {
+            if let Some(entry) = entry {
+                entry.ended().await;
+            }
+        }
     }
 }

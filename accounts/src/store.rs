@@ -1,5 +1,16 @@
 //! The tables of this crate. Nothing else here names one.
 
+mod account_data;
+mod identity;
+mod profiles;
+mod sessions;
+
+pub(crate) use account_data::AccountDataRow;
+pub(crate) use identity::{KeyRecord, RegistrationTokenRecord, UserRecord};
+pub(crate) use profiles::ProfileRecord;
+pub(crate) use sessions::SessionRecord;
+use storage::Store;
+
 /// The store did not answer or did not accept a write.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -7,4 +18,15 @@ pub enum StoreError {
     Read(#[from] storage::ReadError),
     #[error(transparent)]
     Commit(#[from] storage::CommitError),
+}
+
+/// The named operations on this crate's tables.
+#[derive(Clone, Debug)]
+pub(crate) struct AccountStore(pub(crate) Store);
+
+impl AccountStore {
+    /// For an answer that rests on a row which may not be on disk yet.
+    pub(crate) async fn barrier(&self) -> Result<(), StoreError> {
+        Ok(self.0.barrier().wait().await?)
+    }
 }

@@ -3,35 +3,86 @@
 use std::collections::BTreeMap;
 
 use ruma::{RoomId, UserId};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{AccountDataError, Accounts, StoreError};
+
+const TAG: &str = "m.tag";
+const TAG_BYTES_MAX: usize = 255;
+const CONTENT_BYTES_MAX: usize = 65_536;
+
+#[derive(Default, Serialize, Deserialize)]
+struct Tags {
+    #[serde(default)]
+    tags: BTreeMap<String, Box<RawValue>>,
+}
+
+impl Tags {
+    /// A client may have set `m.tag` as account data, to anything: what is not tags is none.
+    fn parse(content: Option<&str>) -> Self {
+        content.and_then(|content| serde_json::from_str(content).ok()).unwrap_or_default()
+    }
+}
 
 impl Accounts {
     pub async fn tags(
         &self,
-        _user_id: &UserId,
-        _room_id: &RoomId,
+        user_id: &UserId,
+        room_id: &RoomId,
     ) -> Result<BTreeMap<String, Box<RawValue>>, StoreError> {
-        unimplemented!()
+        let content = self.account_data(user_id, Some(room_id), TAG).await?;
+        Ok(Tags::parse(content.as_deref().map(RawValue::get)).tags)
     }
 
+    /// `info` is an object, such as `{"order": 0.5}`.
     pub async fn set_tag(
         &self,
-        _user_id: &UserId,
-        _room_id: &RoomId,
-        _tag: &str,
-        _info: &RawValue,
+        user_id: &UserId,
+        room_id: &RoomId,
+        tag: &str,
+        info: &RawValue,
     ) -> Result<(), AccountDataError> {
-        unimplemented!()
+        if tag.len() > TAG_BYTES_MAX {
+            return Err(AccountDataError::TooLarge);
+        }
+        if !info.get().trim_ascii_start().starts_with('{') {
+            return Err(AccountDataError::NotAnObject);
+        }
+        self.change_tags(user_id, room_id, |tags| {
+            tags.insert(tag.to_owned(), info.to_owned());
+        })
+        .await
     }
 
     pub async fn delete_tag(
         &self,
-        _user_id: &UserId,
-        _room_id: &RoomId,
-        _tag: &str,
+        user_id: &UserId,
+        room_id: &RoomId,
+        tag: &str,
     ) -> Result<(), AccountDataError> {
-        unimplemented!()
+        self.change_tags(user_id, room_id, |tags| {
+            tags.remove(tag);
+        })
+        .await
+    }
+
+    async fn change_tags(
+        &self,
+        user_id: &UserId,
+        room_id: &RoomId,
+        change: impl FnOnce(&mut BTreeMap<String, Box<RawValue>>) + Send,
+    ) -> Result<(), AccountDataError> {
+        let change = |content: Option<&str>| {
+            let mut tags = Tags::parse(content);
+            change(&mut tags.tags);
+            let content = to_raw_value(&tags).expect("text and raw JSON serialise");
+            if content.get().len() > CONTENT_BYTES_MAX {
+                return Err(AccountDataError::TooLarge);
+            }
+            Ok(Some(content))
+        };
+        self.change_account_data(user_id, Some(room_id), TAG, change).await?;
+        Ok(())
     }
 }

@@ -1,13 +1,19 @@
 //! User-interactive authentication: a request is repeated with one completed stage after another
 //! until a flow is complete.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use ruma::{OwnedUserId, UserId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
-use crate::{Accounts, StoreError};
+use crate::{Accounts, PasswordError, StoreError, once::ShortLived};
+
+const SESSIONS_KEPT: usize = 10_000;
+const SESSION_CHARS: usize = 24;
+/// Then the session is over: guesses start anew, under the rate limits of starting.
+const FAILURES_MAX: u32 = 10;
 
 /// A step that this server can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -94,14 +100,277 @@ pub enum UiaError {
     Store(#[from] StoreError),
 }
 
+impl UiaRequest<'_> {
+    fn fingerprint(&self) -> [u8; 32] {
+        let user_id = self.user_id.map_or("", UserId::as_str);
+        let mut hash = Sha256::new();
+        for part in [user_id, self.method, self.path, self.target] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        hash.finalize().into()
+    }
+}
+
+/// What a client sent as `auth`. Kept nowhere: it may hold a password.
+#[derive(Deserialize)]
+struct Auth {
+    #[serde(rename = "type")]
+    stage: Option<String>,
+    session: Option<String>,
+    identifier: Option<Identifier>,
+    /// The older form of `identifier`.
+    user: Option<String>,
+    password: Option<String>,
+    token: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Identifier {
+    user: Option<String>,
+}
+
+#[derive(Debug)]
+struct UiaSession {
+    fingerprint: [u8; 32],
+    done: UiaDone,
+    failures: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct UiaSessions(ShortLived<UiaSession>);
+
+impl UiaSessions {
+    pub(crate) fn new(lifetime: Duration) -> Self {
+        Self(ShortLived::new(lifetime, SESSIONS_KEPT))
+    }
+}
+
+/// Why a stage is not complete.
+struct StageFailure {
+    errcode: &'static str,
+    error: String,
+}
+
+impl StageFailure {
+    fn forbidden(error: &str) -> Self {
+        Self { errcode: "M_FORBIDDEN", error: error.to_owned() }
+    }
+}
+
+/// What a stage proved.
+#[derive(Default)]
+struct Proof {
+    user_id: Option<OwnedUserId>,
+    registration_token: Option<String>,
+}
+
+impl Stage {
+    fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "m.login.dummy" => Self::Dummy,
+            "m.login.password" => Self::Password,
+            "m.login.registration_token" => Self::RegistrationToken,
+            "m.login.terms" => Self::Terms,
+            "org.matrix.login.jwt" => Self::Jwt,
+            _ => return None,
+        })
+    }
+}
+
+impl Uia<'_> {
+    /// Stages are completed in the order of a flow.
+    fn allows(&self, stage: Stage, completed: &[Stage]) -> bool {
+        let next =
+            |flow: &&[Stage]| flow.iter().find(|stage| !completed.contains(stage)) == Some(&stage);
+        self.flows.iter().any(|flow| next(flow))
+    }
+
+    fn is_complete(&self, completed: &[Stage]) -> bool {
+        self.flows.iter().any(|flow| flow.iter().all(|stage| completed.contains(stage)))
+    }
+
+    fn info(self, session: &str, completed: Vec<Stage>, failure: Option<StageFailure>) -> UiaInfo {
+        let (errcode, error) = match failure {
+            Some(StageFailure { errcode, error }) => (Some(errcode), Some(error)),
+            None => (None, None),
+        };
+        UiaInfo {
+            flows: self.flows.iter().map(|flow| UiaFlow { stages: flow.to_vec() }).collect(),
+            params: self.params,
+            session: session.to_owned(),
+            completed,
+            errcode,
+            error,
+        }
+    }
+}
+
 impl Accounts {
     /// One round. `auth` is the request's `auth` object, if it has one.
     pub async fn uia(
         &self,
-        _request: UiaRequest<'_>,
-        _offer: Uia<'_>,
-        _auth: Option<&RawValue>,
+        request: UiaRequest<'_>,
+        offer: Uia<'_>,
+        auth: Option<&RawValue>,
     ) -> Result<UiaOutcome, UiaError> {
-        unimplemented!()
+        let auth: Option<Auth> = auth
+            .map(|auth| serde_json::from_str(auth.get()))
+            .transpose()
+            .map_err(|error| UiaError::Invalid(error.to_string()))?
+            .flatten();
+        let session = self.uia_session(&request, auth.as_ref())?;
+        let completed = self.uia_completed(&session).ok_or(UiaError::UnknownSession)?;
+        let stage_name = auth.as_ref().and_then(|auth| auth.stage.as_deref());
+        let (Some(auth), Some(stage_name)) = (&auth, stage_name) else {
+            return Ok(UiaOutcome::Incomplete(offer.info(&session, completed, None)));
+        };
+        let attempted = match Stage::parse(stage_name) {
+            Some(stage) if offer.allows(stage, &completed) => {
+                self.attempt(stage, &request, auth).await?.map(|proof| (stage, proof))
+            }
+            Some(_) | None => Err(StageFailure {
+                errcode: "M_UNRECOGNIZED",
+                error: "this stage is not the next of any flow".to_owned(),
+            }),
+        };
+        match attempted {
+            Ok((stage, proof)) => self.complete_stage(offer, &session, stage, proof),
+            Err(failure) => {
+                self.count_failure(&session);
+                Ok(UiaOutcome::Incomplete(offer.info(&session, completed, Some(failure))))
+            }
+        }
+    }
+
+    /// The session that is named, if it was begun for this request, or a new one.
+    fn uia_session(
+        &self,
+        request: &UiaRequest<'_>,
+        auth: Option<&Auth>,
+    ) -> Result<String, UiaError> {
+        let inner = &self.inner;
+        let (fingerprint, now) = (request.fingerprint(), inner.clock.now_ms());
+        if let Some(session) = auth.and_then(|auth| auth.session.as_ref()) {
+            let begun_for = inner.uia.0.with(session, now, |session| session.fingerprint);
+            return if begun_for == Some(fingerprint) {
+                Ok(session.clone())
+            } else {
+                Err(UiaError::UnknownSession)
+            };
+        }
+        let session = inner.rng.alphanumeric(SESSION_CHARS);
+        let begun = UiaSession { fingerprint, done: UiaDone::default(), failures: 0 };
+        inner.uia.0.insert(&session, begun, now);
+        Ok(session)
+    }
+
+    fn uia_completed(&self, session: &str) -> Option<Vec<Stage>> {
+        let now = self.inner.clock.now_ms();
+        self.inner.uia.0.with(session, now, |session| session.done.completed.clone())
+    }
+
+    fn count_failure(&self, session: &str) {
+        let inner = &self.inner;
+        let now = inner.clock.now_ms();
+        let failures = inner.uia.0.with(session, now, |session| {
+            session.failures += 1;
+            session.failures
+        });
+        if failures.is_some_and(|failures| failures >= FAILURES_MAX) {
+            inner.uia.0.take(session, now);
+        }
+    }
+
+    fn complete_stage(
+        &self,
+        offer: Uia<'_>,
+        session: &str,
+        stage: Stage,
+        proof: Proof,
+    ) -> Result<UiaOutcome, UiaError> {
+        let inner = &self.inner;
+        let now = inner.clock.now_ms();
+        let completed = inner.uia.0.with(session, now, |session| {
+            let done = &mut session.done;
+            if !done.completed.contains(&stage) {
+                done.completed.push(stage);
+            }
+            done.user_id = proof.user_id.or(done.user_id.take());
+            done.registration_token = proof.registration_token.or(done.registration_token.take());
+            done.completed.clone()
+        });
+        let completed = completed.ok_or(UiaError::UnknownSession)?;
+        if !offer.is_complete(&completed) {
+            return Ok(UiaOutcome::Incomplete(offer.info(session, completed, None)));
+        }
+        // Of two that complete it at the same time, one goes on.
+        let session = inner.uia.0.take(session, now).ok_or(UiaError::UnknownSession)?;
+        Ok(UiaOutcome::Done(session.done))
+    }
+
+    async fn attempt(
+        &self,
+        stage: Stage,
+        request: &UiaRequest<'_>,
+        auth: &Auth,
+    ) -> Result<Result<Proof, StageFailure>, UiaError> {
+        match stage {
+            Stage::Dummy | Stage::Terms => Ok(Ok(Proof::default())),
+            Stage::Password => self.attempt_password(request, auth).await,
+            Stage::RegistrationToken => {
+                let token = auth.token.clone().unwrap_or_default();
+                if self.is_registration_token_valid(&token).await? {
+                    Ok(Ok(Proof { registration_token: Some(token), ..Proof::default() }))
+                } else {
+                    Ok(Err(StageFailure {
+                        errcode: "M_UNAUTHORIZED",
+                        error: "the registration token is not valid".to_owned(),
+                    }))
+                }
+            }
+            Stage::Jwt => Ok(self.attempt_jwt(request, auth)),
+        }
+    }
+
+    async fn attempt_password(
+        &self,
+        request: &UiaRequest<'_>,
+        auth: &Auth,
+    ) -> Result<Result<Proof, StageFailure>, UiaError> {
+        let wrong = || Ok(Err(StageFailure::forbidden("the user name or the password is wrong")));
+        let named = auth.identifier.as_ref().and_then(|identifier| identifier.user.as_ref());
+        let user_id = named.or(auth.user.as_ref()).and_then(|user| self.user_id(user));
+        let (Some(user_id), Some(password)) = (user_id, &auth.password) else { return wrong() };
+        // The password of somebody else proves nothing.
+        if request.user_id.is_some_and(|expected| expected != user_id) {
+            return wrong();
+        }
+        match self.check_password(&user_id, password).await {
+            Ok(user) => Ok(Ok(Proof { user_id: Some(user.user_id), ..Proof::default() })),
+            Err(PasswordError::Deactivated) => Ok(Err(StageFailure {
+                errcode: "M_USER_DEACTIVATED",
+                error: "the account has been deactivated".to_owned(),
+            })),
+            Err(PasswordError::Busy) => Err(UiaError::Busy),
+            Err(PasswordError::Store(error)) => Err(error.into()),
+            Err(PasswordError::Wrong | PasswordError::TooShort(_) | PasswordError::TooLong(_)) => {
+                wrong()
+            }
+        }
+    }
+
+    fn attempt_jwt(&self, request: &UiaRequest<'_>, auth: &Auth) -> Result<Proof, StageFailure> {
+        let token = auth.token.as_deref().unwrap_or_default();
+        let identity = self
+            .verify_login_jwt(token)
+            .map_err(|error| StageFailure::forbidden(&error.to_string()))?;
+        let user_id = self.user_id(&identity.localpart);
+        if user_id.is_none()
+            || request.user_id.is_some_and(|expected| user_id.as_deref() != Some(expected))
+        {
+            return Err(StageFailure::forbidden("the token is of another user"));
+        }
+        Ok(Proof { user_id, ..Proof::default() })
     }
 }

@@ -2,7 +2,13 @@
 
 use ruma::{OwnedUserId, UserId};
 
-use crate::{Accounts, StoreError, UsernameError};
+use crate::{
+    Accounts, EndSessions, StoreError, UsernameError,
+    store::{ProfileRecord, UserRecord},
+    username,
+};
+
+const DRAWN_LOCALPART_CHARS: usize = 16;
 
 /// One account of this server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +24,21 @@ pub struct User {
     pub(crate) epoch: u32,
 }
 
-#[derive(Clone, Debug, Default)]
+impl User {
+    pub(crate) fn new(user_id: &UserId, record: &UserRecord) -> Self {
+        Self {
+            user_id: user_id.to_owned(),
+            guest: record.guest,
+            admin: record.admin,
+            deactivated: record.deactivated,
+            has_password: record.password.is_some(),
+            created_ts: record.created_ts,
+            epoch: record.epoch,
+        }
+    }
+}
+
+#[derive(Clone, Default)]
 pub struct NewUser<'a> {
     /// Upper case is lowered. `None`: one is drawn.
     pub localpart: Option<&'a str>,
@@ -45,27 +65,117 @@ pub enum RegisterError {
 }
 
 impl Accounts {
-    pub async fn register(&self, _user: NewUser<'_>) -> Result<User, RegisterError> {
-        unimplemented!()
+    pub async fn register(&self, user: NewUser<'_>) -> Result<User, RegisterError> {
+        let inner = &self.inner;
+        let user_id = match user.localpart {
+            Some(localpart) => username::user_id(localpart, &inner.server_name)?,
+            None => username::user_id(
+                &inner.rng.alphanumeric(DRAWN_LOCALPART_CHARS),
+                &inner.server_name,
+            )?,
+        };
+        // Before the costly hash; the commit below decides.
+        if inner.store.user(&user_id).await?.is_some() {
+            return Err(RegisterError::UserInUse);
+        }
+        let password = match user.password {
+            Some(password) => Some(self.hash_new_password(password).await?),
+            None => None,
+        };
+        if let Some(token) = user.registration_token
+            && !self.spend_registration_token(token).await?
+        {
+            return Err(RegisterError::RegistrationToken);
+        }
+        let record = UserRecord {
+            password,
+            guest: user.guest,
+            admin: user.admin,
+            deactivated: false,
+            erased: false,
+            created_ts: inner.clock.now_ms(),
+            epoch: 0,
+        };
+        if inner.store.create_user(&user_id, &record).await? {
+            return Ok(User::new(&user_id, &record));
+        }
+        if let Some(token) = user.registration_token {
+            self.give_back_registration_token(token).await?;
+        }
+        Err(RegisterError::UserInUse)
     }
 
     /// Whether `localpart` could be registered now.
-    pub async fn is_available(&self, _localpart: &str) -> Result<(), RegisterError> {
-        unimplemented!()
+    pub async fn is_available(&self, localpart: &str) -> Result<(), RegisterError> {
+        let user_id = username::user_id(localpart, &self.inner.server_name)?;
+        match self.inner.store.user(&user_id).await? {
+            Some(_) => Err(RegisterError::UserInUse),
+            None => Ok(()),
+        }
     }
 
-    pub async fn user(&self, _user_id: &UserId) -> Result<Option<User>, StoreError> {
-        unimplemented!()
+    pub async fn user(&self, user_id: &UserId) -> Result<Option<User>, StoreError> {
+        let record = self.inner.store.user(user_id).await?;
+        Ok(record.map(|record| User::new(user_id, &record)))
     }
 
     /// Ends the account and all its sessions. The name stays taken. `erase` forgets the profile.
     /// `false` if there is no such user.
-    pub async fn deactivate(&self, _user_id: &UserId, _erase: bool) -> Result<bool, StoreError> {
-        unimplemented!()
+    pub async fn deactivate(&self, user_id: &UserId, erase: bool) -> Result<bool, StoreError> {
+        let inner = &self.inner;
+        let mut erased = None;
+        let ended = {
+            let _lock = inner.lock(user_id).await;
+            let Some(mut record) = inner.store.latest_user(user_id).await? else {
+                return Ok(false);
+            };
+            record.deactivated = true;
+            record.erased |= erase;
+            record.password = None;
+            if erase {
+                inner.profiles.remove(user_id);
+                let empty = ProfileRecord::default();
+                erased = Some(inner.store.put_profile(user_id, &empty, "displayname")?);
+            }
+            self.submit_epoch(user_id, record, EndSessions::All)?
+        };
+        if let Some(erased) = erased {
+            erased.await?;
+        }
+        ended.await?;
+        Ok(true)
     }
 
     /// `false` if there is no such user.
-    pub async fn set_admin(&self, _user_id: &UserId, _admin: bool) -> Result<bool, StoreError> {
-        unimplemented!()
+    pub async fn set_admin(&self, user_id: &UserId, admin: bool) -> Result<bool, StoreError> {
+        let inner = &self.inner;
+        let changed = {
+            let _lock = inner.lock(user_id).await;
+            let Some(mut record) = inner.store.latest_user(user_id).await? else {
+                return Ok(false);
+            };
+            record.admin = admin;
+            inner.sessions.set_admin(user_id, admin);
+            inner.store.update_user(user_id, &record)?
+        };
+        changed.await?;
+        Ok(true)
+    }
+
+    /// A change of who the user is: sessions that were begun before it and are not spared end in
+    /// the same write. Under the user's lock.
+    pub(crate) fn submit_epoch(
+        &self,
+        user_id: &UserId,
+        mut record: UserRecord,
+        end: EndSessions,
+    ) -> Result<storage::Pending, StoreError> {
+        record.epoch += 1;
+        let ended = match end {
+            EndSessions::None => Vec::new(),
+            EndSessions::AllExcept(spared) => self.inner.sessions.end_all(user_id, Some(spared.0)),
+            EndSessions::All => self.inner.sessions.end_all(user_id, None),
+        };
+        self.inner.store.update_user_and_end_sessions(user_id, &record, &ended)
     }
 }
