@@ -185,7 +185,7 @@ fn clients(run: &Run<'_>) -> anyhow::Result<Outcome> {
     let restart = format!("'{}' region-restart '{}'", this.display(), directory.display());
     let mut command = run.checkout.command("e2e/run");
     command.args(["--server", &url, "--restart-cmd", &restart, "--artifacts"]).arg(&run.artifacts);
-    let outcome = run.command("clients", 1200, &command);
+    let outcome = run.command("clients", 1500, &command);
     region::stop(&directory)?;
     // The server's log explains a failure of a client.
     fs::copy(directory.join("server.log"), run.artifacts.join("clients-server.log"))?;
