@@ -112,6 +112,18 @@ impl Drop for Place<'_> {
 }
 
 impl Accounts {
+    /// Whether a new password would be accepted.
+    pub fn check_password_policy(&self, password: &str) -> Result<(), PasswordError> {
+        let shortest = self.inner.config.password_length_min;
+        if password.len() < shortest {
+            return Err(PasswordError::TooShort(shortest));
+        }
+        if password.len() > LENGTH_MAX {
+            return Err(PasswordError::TooLong(LENGTH_MAX));
+        }
+        Ok(())
+    }
+
     pub async fn check_password(
         &self,
         user_id: &UserId,
@@ -170,13 +182,7 @@ impl Accounts {
     }
 
     pub(crate) async fn hash_new_password(&self, password: &str) -> Result<String, PasswordError> {
-        let shortest = self.inner.config.password_length_min;
-        if password.len() < shortest {
-            return Err(PasswordError::TooShort(shortest));
-        }
-        if password.len() > LENGTH_MAX {
-            return Err(PasswordError::TooLong(LENGTH_MAX));
-        }
+        self.check_password_policy(password)?;
         let (password, salt) = (password.as_bytes().to_vec(), self.inner.rng.bytes::<16>());
         self.inner.hashing.run(move || hash(&password, &salt)).await
     }

@@ -1,0 +1,184 @@
+//! Account data, tags, push rules and filters: round trips, changes, facts.
+
+use accounts::{AccountDataError, AccountDataEvent, FilterError, PushRulesError, stream};
+use ruma::{event_id, push::RuleKind, room_id};
+
+use crate::{Server, at_once, raw};
+
+fn summary(events: &[AccountDataEvent]) -> Vec<(&str, &str, &str)> {
+    events
+        .iter()
+        .filter(|event| event.event_type != "m.push_rules")
+        .map(|event| {
+            let room = event.room_id.as_ref().map_or("", |id| id.as_str());
+            (room, event.event_type.as_str(), event.content.get())
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn data_changes_and_is_deleted() {
+    let mut server = Server::new().await;
+    let ada = server.user("ada").await.user_id;
+    let room = room_id!("!room:example.org");
+    let start = server.store.log().position();
+    let accounts = server.accounts.clone();
+    let set = async |room, event_type, json: &str| {
+        accounts.set_account_data(&ada, room, event_type, &raw(json)).await.expect("set")
+    };
+    let first = set(None, "org.a", r#"{"n":1}"#).await;
+    set(Some(room), "org.a", r#"{"n":2}"#).await;
+    let last = set(None, "org.a", r#"{"n":3}"#).await;
+    accounts.set_fully_read(&ada, room, event_id!("$read")).await.expect("set");
+    assert!(first < last);
+    assert_eq!(last, server.store.log().position() - 1);
+
+    for _restart in 0..2 {
+        let accounts = &server.accounts;
+        let global = accounts.account_data(&ada, None, "org.a").await.expect("read");
+        assert_eq!(global.expect("set").get(), r#"{"n":3}"#);
+        assert!(accounts.account_data(&ada, None, "org.b").await.expect("read").is_none());
+        let all = accounts.all_account_data(&ada).await.expect("read");
+        assert_eq!(all.len(), 4, "with the push rules");
+        let fully_read = ("!room:example.org", "m.fully_read", r#"{"event_id":"$read"}"#);
+        let in_room = ("!room:example.org", "org.a", r#"{"n":2}"#);
+        assert_eq!(summary(&all), [("", "org.a", r#"{"n":3}"#), fully_read, in_room]);
+        let of_room = accounts.room_account_data(&ada, room).await.expect("read");
+        assert_eq!(summary(&of_room), [fully_read, in_room]);
+        server.reopen().await;
+    }
+
+    let changes =
+        async |after, up_to| accounts.account_data_changes(&ada, after, up_to).await.expect("read");
+    let all = changes(start, u64::MAX).await;
+    assert_eq!(all.len(), 3, "each once, at its latest change");
+    assert!(all.is_sorted_by_key(|event| event.position));
+    assert_eq!(changes(last, u64::MAX).await.len(), 1);
+    assert_eq!(changes(start, last - 1).await.len(), 1, "the room's, as the global one moved on");
+    assert!(changes(last, last).await.is_empty());
+
+    assert!(accounts.delete_account_data(&ada, None, "org.a").await.expect("deleted"));
+    assert!(!accounts.delete_account_data(&ada, None, "org.a").await.expect("gone"));
+    assert!(accounts.account_data(&ada, None, "org.a").await.expect("read").is_none());
+    assert_eq!(accounts.all_account_data(&ada).await.expect("read").len(), 3);
+    let deleted = changes(last + 1, u64::MAX).await;
+    assert_eq!(summary(&deleted), [("", "org.a", "{}")]);
+}
+
+#[tokio::test]
+async fn every_change_is_a_fact() {
+    let server = Server::new().await;
+    let ada = server.user("ada").await.user_id;
+    let room = room_id!("!room:example.org");
+    server.accounts.set_account_data(&ada, None, "org.a", &raw("{}")).await.expect("set");
+    server.accounts.set_tag(&ada, room, "m.favourite", &raw("{}")).await.expect("set");
+    let facts = server.store.facts(0, u64::MAX, 100).await.expect("read");
+    let facts = facts.into_iter().filter(|logged| logged.fact.stream == stream::ACCOUNT_DATA);
+    let facts: Vec<_> = facts
+        .map(|logged| {
+            assert_eq!(&*logged.fact.subject, "@ada:example.org");
+            let fact = stream::AccountDataFact::decode(&logged.fact.payload).expect("decodes");
+            (fact.room_id.map(|id| id.to_string()), fact.event_type)
+        })
+        .collect();
+    let expected =
+        [(None, "org.a".to_owned()), (Some("!room:example.org".to_owned()), "m.tag".to_owned())];
+    assert_eq!(facts, expected);
+}
+
+#[tokio::test]
+async fn what_is_not_account_data_is_refused() {
+    let server = Server::new().await;
+    let ada = server.user("ada").await.user_id;
+    let set = async |event_type: &str, json: &str| {
+        server.accounts.set_account_data(&ada, None, event_type, &raw(json)).await
+    };
+    for managed in ["m.push_rules", "m.fully_read"] {
+        let refused = set(managed, "{}").await;
+        assert!(matches!(refused, Err(AccountDataError::ServerManaged(_))), "{managed}");
+    }
+    for json in ["[]", "1", "null", "\"x\""] {
+        assert!(matches!(set("org.a", json).await, Err(AccountDataError::NotAnObject)), "{json}");
+    }
+    let large = format!(r#"{{"x":{:?}}}"#, "x".repeat(1 << 20));
+    assert!(matches!(set("org.a", &large).await, Err(AccountDataError::TooLarge)));
+    assert!(matches!(set(&"a".repeat(256), "{}").await, Err(AccountDataError::TooLarge)));
+    assert!(server.accounts.account_data(&ada, None, "org.a").await.expect("read").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn tags_set_at_once_all_stay() {
+    let server = Server::new().await;
+    let ada = server.user("ada").await.user_id;
+    let room = room_id!("!room:example.org");
+    let outcomes = at_once(|index| {
+        let (accounts, ada) = (server.accounts.clone(), ada.clone());
+        async move {
+            let info = raw(&format!(r#"{{"order":0.{index}}}"#));
+            accounts.set_tag(&ada, room, &format!("u.tag{index}"), &info).await
+        }
+    })
+    .await;
+    assert!(outcomes.iter().all(Result::is_ok));
+    let tags = server.accounts.tags(&ada, room).await.expect("read");
+    assert_eq!(tags.len(), 64);
+    assert_eq!(tags["u.tag7"].get(), r#"{"order":0.7}"#);
+    server.accounts.delete_tag(&ada, room, "u.tag7").await.expect("deleted");
+    let content = server.accounts.account_data(&ada, Some(room), "m.tag").await.expect("read");
+    assert!(!content.expect("set").get().contains("u.tag7"));
+    // Of 65 changes one row of the index is left.
+    let changes = server.accounts.account_data_changes(&ada, 0, u64::MAX).await.expect("read");
+    assert_eq!(changes.len(), 1);
+
+    let long = "u".repeat(256);
+    let refused = server.accounts.set_tag(&ada, room, &long, &raw("{}")).await;
+    assert!(matches!(refused, Err(AccountDataError::TooLarge)));
+    let refused = server.accounts.set_tag(&ada, room, "u.x", &raw("1")).await;
+    assert!(matches!(refused, Err(AccountDataError::NotAnObject)));
+}
+
+#[tokio::test]
+async fn push_rules_start_with_the_defaults() {
+    let mut server = Server::new().await;
+    let ada = server.user("ada").await.user_id;
+    let (kind, rule) = (RuleKind::Override, ".m.rule.master");
+    let is_enabled =
+        |rules: &ruma::push::Ruleset| rules.get(kind.clone(), rule).expect("predefined").enabled();
+    assert!(!is_enabled(&server.accounts.push_rules(&ada).await.expect("read")));
+    let refused = server.accounts.change_push_rules(&ada, |_| Err("no")).await;
+    assert!(matches!(refused, Err(PushRulesError::Refused("no"))));
+    let enable = |rules: &mut ruma::push::Ruleset| rules.set_enabled(kind.clone(), rule, true);
+    server.accounts.change_push_rules(&ada, enable).await.expect("changed");
+    for _restart in 0..2 {
+        assert!(is_enabled(&server.accounts.push_rules(&ada).await.expect("read")));
+        let content = server.accounts.account_data(&ada, None, "m.push_rules").await;
+        let content = content.expect("read").expect("always there");
+        assert!(content.get().starts_with(r#"{"global":{"#));
+        server.reopen().await;
+    }
+    let changes = server.accounts.account_data_changes(&ada, 0, u64::MAX).await.expect("read");
+    assert_eq!(changes.iter().map(|c| c.event_type.as_str()).collect::<Vec<_>>(), ["m.push_rules"]);
+}
+
+#[tokio::test]
+async fn filters_are_kept() {
+    let mut server = Server::new().await;
+    let ada = server.user("ada").await.user_id;
+    let bob = server.user("bob").await.user_id;
+    let json = r#"{"room":{"timeline":{"limit":7}}}"#;
+    let id = server.accounts.create_filter(&ada, &raw(json)).await.expect("kept");
+    assert!(!id.starts_with('{'));
+    assert_eq!(server.accounts.create_filter(&ada, &raw(json)).await.expect("kept"), id);
+    let other = server.accounts.create_filter(&ada, &raw("{}")).await.expect("kept");
+    assert_ne!(other, id);
+    server.reopen().await;
+    let filter = server.accounts.filter(&ada, &id).await.expect("read");
+    assert_eq!(filter.expect("kept").get(), json);
+    assert!(server.accounts.filter(&ada, "0").await.expect("read").is_none());
+    assert!(server.accounts.filter(&bob, &id).await.expect("read").is_none(), "of another user");
+    let large = raw(&format!("{{\"x\":{:?}}}", "x".repeat(65_536)));
+    let refused = server.accounts.create_filter(&ada, &large).await;
+    assert!(matches!(refused, Err(FilterError::TooLarge)));
+    let refused = server.accounts.create_filter(&ada, &raw("[]")).await;
+    assert!(matches!(refused, Err(FilterError::NotAnObject)));
+}
