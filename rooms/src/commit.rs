@@ -16,7 +16,8 @@ use crate::{
     rooms::Inner,
     store::{
         Depths, EventIds, EventPlace, Events, Heads, MemberRecord, Members, RelationRecord,
-        Relations, StateNodes, TransactionRecord, Transactions, UserRoomRecord, UserRooms,
+        Relations, StateNodes, ThreadReplies, ThreadReplyRecord, Times, TransactionRecord,
+        Transactions, UserRoomRecord, UserRooms,
     },
     stream,
 };
@@ -69,6 +70,8 @@ impl Draft<'_> {
                 room.replace(event);
             }
             room.queue(view.clone(), &stored);
+            let related = self.events.iter().any(|event| event.relation.is_some());
+            room.note_relations(last, related, !self.redacted.is_empty());
             after = Some(view);
             Ok::<_, Error>(batch)
         })?;
@@ -162,6 +165,7 @@ impl Rows<'_> {
         let id = event.pdu.event_id();
         self.batch.put::<Events>(room_id, position, &stored.to_record());
         self.batch.put::<Depths>(room_id, (event.pdu.depth(), position), &());
+        self.batch.put::<Times>(room_id, (event.pdu.origin_server_ts(), position), &());
         let place = EventPlace { room_id: room_id.to_owned(), position };
         self.batch.derive_put::<EventIds>(id, (), &place);
         self.add_transaction(event);
@@ -194,6 +198,10 @@ impl Rows<'_> {
             sender: event.pdu.sender().to_owned(),
         };
         self.batch.put::<Relations>(self.room_id, (&relation.parent, position), &record);
+        if relation.rel_type == "m.thread" {
+            let record = ThreadReplyRecord { root: relation.parent.clone() };
+            self.batch.put::<ThreadReplies>(self.room_id, position, &record);
+        }
     }
 
     fn add_member(&mut self, event: &DraftEvent, member: &MemberChange, position: Position) {
@@ -226,6 +234,7 @@ impl Rows<'_> {
         self.batch.put::<Events>(self.room_id, event.position, &event.to_record());
         if let Some(relation) = relation {
             self.batch.delete::<Relations>(self.room_id, (&relation.parent, event.position));
+            self.batch.delete::<ThreadReplies>(self.room_id, event.position);
         }
     }
 }

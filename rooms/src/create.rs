@@ -170,8 +170,9 @@ impl Inner {
         content: &Content,
     ) -> Result<(), Error> {
         let content = content.to_raw();
+        let timestamp = Some(self.creation_time());
         draft
-            .append(Says::state(creator, "m.room.create", "", &content))
+            .append(Says { timestamp, ..Says::state(creator, "m.room.create", "", &content) })
             .await
             .map_err(refused_as_bad_request)?;
         let join = member_content("join", profile, None).to_raw();

@@ -106,11 +106,22 @@ pub(crate) struct Room {
     writer: Arc<AsyncMutex<Option<Head>>>,
     views: Mutex<Views>,
     used: AtomicU64,
+    /// Position of the newest event that relates to another, durable or not.
+    related: AtomicU64,
+    /// Position of the newest redaction.
+    redacted: AtomicU64,
 }
 
 impl Room {
     pub(crate) fn new(id: OwnedRoomId) -> Self {
-        Self { id, writer: Arc::default(), views: Mutex::default(), used: AtomicU64::new(0) }
+        Self {
+            id,
+            writer: Arc::default(),
+            views: Mutex::default(),
+            used: AtomicU64::new(0),
+            related: AtomicU64::new(0),
+            redacted: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn id(&self) -> &RoomId {
@@ -136,6 +147,21 @@ impl Room {
         }
     }
 
+    /// Called as [`Room::queue`] is, so that what was summarised before is known to be outdated.
+    pub(crate) fn note_relations(&self, position: Position, related: bool, redacted: bool) {
+        if related {
+            self.related.fetch_max(position, Ordering::Relaxed);
+        }
+        if redacted {
+            self.redacted.fetch_max(position, Ordering::Relaxed);
+        }
+    }
+
+    /// Positions at or after the newest relation and the newest redaction.
+    pub(crate) fn newest_relations(&self) -> (Position, Position) {
+        (self.related.load(Ordering::Relaxed), self.redacted.load(Ordering::Relaxed))
+    }
+
     /// Puts what a redaction left in the place of the event.
     pub(crate) fn replace(&self, event: &Arc<StoredEvent>) {
         let mut views = self.views.lock();
@@ -159,6 +185,8 @@ impl Room {
         let mut views = self.views.lock();
         if views.current.is_none() {
             views.tail_after = view.position;
+            // Unknown, so the worst is assumed.
+            self.note_relations(view.position, true, true);
             views.current = Some(Arc::new(view));
         }
     }
@@ -272,6 +300,9 @@ impl Inner {
         // In the map before anybody can hear of the room, so that it is never loaded twice.
         let room = self.map.get_or_add(draft.room_id());
         let mut place = Arc::clone(&room.writer).lock_owned().await;
+        if place.is_some() || self.store.get::<Heads>(room.id(), ()).await?.is_some() {
+            return Err(Error::Internal("the new room's id is another room's".to_owned()));
+        }
         let outcome = draft.submit(&room, more)?;
         let head = Head { view: outcome.view.clone(), cached_state: StateCache::default() };
         Ok(place.insert(head).follow(outcome))

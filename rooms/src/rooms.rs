@@ -1,6 +1,9 @@
 //! The handle on the room engine and what all its parts share.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use events::{RoomVersion, SigningKey};
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName, UserId};
@@ -52,6 +55,8 @@ pub(crate) struct Inner {
     pub(crate) events: EventStore,
     pub(crate) trie: Trie,
     pub(crate) alias_claims: AliasClaims,
+    /// When the newest room was created, in milliseconds.
+    last_creation: AtomicU64,
 }
 
 impl Rooms {
@@ -72,6 +77,7 @@ impl Rooms {
             events: EventStore::new(store.clone(), config.event_cache_bytes),
             trie: Trie::new(store.clone(), config.state_cache_bytes),
             alias_claims: AliasClaims::default(),
+            last_creation: AtomicU64::new(0),
             store,
             clock,
             rng,
@@ -85,6 +91,11 @@ impl Rooms {
         &self.inner.server_name
     }
 
+    /// The version of rooms that are created without naming one.
+    pub fn default_room_version(&self) -> &'static RoomVersion {
+        self.inner.default_version
+    }
+
     /// The room as of the log's position; `None` if this server does not know it.
     pub async fn room(&self, room_id: &RoomId) -> Result<Option<Arc<RoomView>>, Error> {
         self.inner.view(room_id).await
@@ -94,6 +105,18 @@ impl Rooms {
 impl Inner {
     pub(crate) fn is_local(&self, user: &UserId) -> bool {
         user.server_name() == self.server_name
+    }
+
+    /// The time of a create event: another for each. Where the room's id is a hash of that event,
+    /// two rooms made alike in one millisecond would otherwise be the same.
+    pub(crate) fn creation_time(&self) -> u64 {
+        let now = self.clock.now_ms();
+        let next = |last: u64| now.max(last.saturating_add(1));
+        let last = self
+            .last_creation
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)))
+            .unwrap_or_else(|last| last);
+        next(last)
     }
 
     /// For the versions whose room ids are chosen by the server.

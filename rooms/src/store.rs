@@ -68,6 +68,22 @@ table! {
     Relations = "room_relations" [String | (String, u64)] RelationRecord
 }
 table! {
+    /// Room | position of a reply in a thread.
+    ThreadReplies = "room_thread_replies" [String | u64] ThreadReplyRecord
+}
+table! {
+    /// Room | `origin_server_ts`, position.
+    Times = "room_times" [String | (u64, u64)] ()
+}
+table! {
+    /// Room | user, type, thread (empty: unthreaded).
+    Receipts = "room_receipts" [String | (String, String, String)] ReceiptRecord
+}
+table! {
+    /// Room | the receipt's place on the log. The newest of each receipt only.
+    ReceiptsByPosition = "room_receipts_by_position" [String | u64] ReceiptKeyRecord
+}
+table! {
     /// Alias.
     Aliases = "room_aliases" [String | ()] AliasRecord
 }
@@ -158,6 +174,26 @@ pub(crate) struct AliasRecord {
     pub(crate) creator: OwnedUserId,
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ThreadReplyRecord {
+    pub(crate) root: OwnedEventId,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ReceiptRecord {
+    pub(crate) event_id: OwnedEventId,
+    pub(crate) event_position: Position,
+    pub(crate) ts: u64,
+    pub(crate) position: Position,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ReceiptKeyRecord {
+    pub(crate) user: OwnedUserId,
+    pub(crate) kind: String,
+    pub(crate) thread: String,
+}
+
 first_version!(
     EventRecord,
     EventPlace,
@@ -167,4 +203,7 @@ first_version!(
     UserRoomRecord,
     RelationRecord,
     AliasRecord,
+    ThreadReplyRecord,
+    ReceiptRecord,
+    ReceiptKeyRecord,
 );

@@ -1,14 +1,29 @@
 //! The events of a room in order: of delivery for sync, topological for those who scroll.
 
-use std::sync::Arc;
+mod place;
+mod wanted;
+mod walk;
+
+use std::{collections::BTreeSet, sync::Arc};
 
 use ruma::{
     EventId, OwnedEventId, RoomId, UserId,
     api::{Direction, client::filter::RoomEventFilter},
+    events::room::member::MembershipState,
 };
-use storage::Position;
+use storage::{Position, Range};
 
-use crate::{Error, Rooms, StoredEvent};
+pub(crate) use self::place::Place;
+use self::{walk::Walk, wanted::Wanted};
+use crate::{
+    Error, EventStatus, Rooms, StoredEvent,
+    rooms::Inner,
+    store::{Events, Times, UserRooms},
+};
+
+/// Events that are looked at for one answer about a time.
+const TIMES_SCANNED: usize = 1000;
+const TIMES_PAGE: usize = 20;
 
 #[derive(Clone, Copy, Debug)]
 pub struct MessagesQuery<'a> {
@@ -46,52 +61,269 @@ impl Rooms {
     /// them first. Not filtered for a viewer: see [`Rooms::visible`].
     pub async fn timeline(
         &self,
-        _room: &RoomId,
-        _after: Position,
-        _up_to: Position,
-        _limit: usize,
-        _newest_first: bool,
+        room: &RoomId,
+        after: Position,
+        up_to: Position,
+        limit: usize,
+        newest_first: bool,
     ) -> Result<Vec<Arc<StoredEvent>>, Error> {
-        unimplemented!()
+        let up_to = up_to.min(self.inner.store.log().position());
+        if after >= up_to || limit == 0 {
+            return Ok(Vec::new());
+        }
+        let loaded = self.inner.loaded(room).await?;
+        let Some(mut events) = loaded.and_then(|room| room.recent(after, up_to)) else {
+            return self.inner.stored_timeline(room, after, up_to, limit, newest_first).await;
+        };
+        events.retain(|event| event.status == EventStatus::Accepted);
+        if newest_first {
+            events.reverse();
+        }
+        events.truncate(limit);
+        Ok(events)
     }
+
     /// The token of the place just before the event, from which `/messages` goes back.
-    pub fn token_before(&self, _event: &StoredEvent) -> String {
-        unimplemented!()
+    pub fn token_before(&self, event: &StoredEvent) -> String {
+        Place::before(event).to_string()
     }
+
+    /// An event that the viewer may see.
     pub async fn event(
         &self,
-        _viewer: &UserId,
-        _room: &RoomId,
-        _event_id: &EventId,
+        viewer: &UserId,
+        room: &RoomId,
+        event_id: &EventId,
     ) -> Result<Arc<StoredEvent>, Error> {
-        unimplemented!()
+        const NOT_FOUND: Error = Error::NotFound("the event");
+        match self.visible_state(viewer, room).await {
+            // "The event was not found or you do not have permission to read this event."
+            Err(Error::NotJoined) => return Err(NOT_FOUND),
+            other => drop(other?),
+        }
+        let event = self.event_by_id(event_id).await?.filter(|event| event.pdu.room_id() == room);
+        let visible = self.visible(viewer, room, event.as_slice()).await?;
+        visible.into_iter().next().ok_or(NOT_FOUND)
     }
+
+    /// A page of the history, in topological order.
     pub async fn messages(
         &self,
-        _viewer: &UserId,
-        _room: &RoomId,
-        _query: MessagesQuery<'_>,
+        viewer: &UserId,
+        room: &RoomId,
+        query: MessagesQuery<'_>,
     ) -> Result<Page, Error> {
-        unimplemented!()
+        let inner = &*self.inner;
+        let reach = self.reach(viewer, room).await?;
+        let from = match query.from {
+            Some(token) => inner.place(room, token).await?,
+            None => self.end_of_room(room, query.dir).await?,
+        };
+        let to = match query.to {
+            Some(token) => Some(inner.place(room, token).await?),
+            None => None,
+        };
+        let wanted = Wanted::new(query.filter, room);
+        let walked = match query.dir {
+            Direction::Backward => Walk::back(from.min(reach), to.unwrap_or(Place::START)),
+            Direction::Forward => Walk::on(from, to.unwrap_or(Place::END).min(reach)),
+        }
+        .run(self, viewer, room, &wanted, query.limit)
+        .await?;
+        let end = match to {
+            _ if walked.more => Some(walked.at),
+            // What lies beyond `to` was not asked for, and may be asked for next.
+            Some(to) if !walked.chunk.is_empty() => Some(to),
+            _ => None,
+        };
+        let state = if wanted.loads_members_lazily() {
+            self.members_of_senders(&walked.chunk).await?
+        } else {
+            Vec::new()
+        };
+        Ok(Page {
+            start: query.from.map_or_else(|| from.to_string(), str::to_owned),
+            end: end.map(|place| place.to_string()),
+            chunk: walked.chunk,
+            state,
+        })
     }
+
+    /// An event, what surrounds it, and the state at the last of the events returned.
     pub async fn context(
         &self,
-        _viewer: &UserId,
-        _room: &RoomId,
-        _event_id: &EventId,
-        _limit: usize,
-        _filter: &RoomEventFilter,
+        viewer: &UserId,
+        room: &RoomId,
+        event_id: &EventId,
+        limit: usize,
+        filter: &RoomEventFilter,
     ) -> Result<Context, Error> {
-        unimplemented!()
+        let event = self.event(viewer, room, event_id).await?;
+        let reach = self.reach(viewer, room).await?;
+        let wanted = Wanted::new(filter, room);
+        let before = Walk::back(Place::before(&event), Place::START)
+            .run(self, viewer, room, &wanted, limit / 2)
+            .await?;
+        let after = Walk::on(Place::after(&event), reach)
+            .run(self, viewer, room, &wanted, limit - limit / 2)
+            .await?;
+        let last = after.chunk.last().unwrap_or(&event);
+        let state = self.state_after(last).await?;
+        let around = before.chunk.iter().chain(&after.chunk).chain([&event]);
+        let senders: BTreeSet<&str> = around.map(|event| event.pdu.sender().as_str()).collect();
+        let mut entries = self.inner.trie.entries(state).await?;
+        if wanted.loads_members_lazily() {
+            entries.retain(|entry| {
+                entry.event_type != "m.room.member" || senders.contains(&*entry.state_key)
+            });
+        }
+        let mut state = self.inner.events_of(entries).await?;
+        state.retain(|event| wanted.wants(event));
+        let (start, end) = (before.at.to_string(), after.at.to_string());
+        Ok(Context { before: before.chunk, after: after.chunk, state, start, end, event })
     }
+
     /// The event closest to `ts` (milliseconds) in that direction, and its time.
     pub async fn timestamp_to_event(
         &self,
-        _viewer: &UserId,
-        _room: &RoomId,
-        _ts: u64,
-        _dir: Direction,
+        viewer: &UserId,
+        room: &RoomId,
+        ts: u64,
+        dir: Direction,
     ) -> Result<(OwnedEventId, u64), Error> {
-        unimplemented!()
+        self.visible_state(viewer, room).await?;
+        let durable = self.inner.store.log().position();
+        let mut range = match dir {
+            Direction::Forward => Range::from((ts, 0)),
+            Direction::Backward => Range::all().up_to((ts, u64::MAX)).reversed(),
+        };
+        let mut scanned = 0;
+        loop {
+            let rows = self.inner.store.scan::<Times>(room, range.limit(TIMES_PAGE)).await?;
+            scanned += rows.len();
+            let last = rows.last().map(|row| row.sort);
+            let positions = rows.iter().map(|row| row.sort.1).filter(|at| *at <= durable);
+            let events = self.inner.events_at(room, positions.collect()).await?;
+            if let Some(event) = self.visible(viewer, room, &events).await?.first() {
+                return Ok((event.event_id().clone(), event.pdu.origin_server_ts()));
+            }
+            let Some(last) = last.filter(|_| scanned < TIMES_SCANNED && rows.len() == TIMES_PAGE)
+            else {
+                return Err(Error::NotFound("an event near that time"));
+            };
+            range = match dir {
+                Direction::Forward => Range::after(last),
+                Direction::Backward => Range::all().before(last).reversed(),
+            };
+        }
+    }
+
+    /// How far the viewer may read on: those who left see nothing that came after, unless
+    /// everybody does.
+    async fn reach(&self, viewer: &UserId, room: &RoomId) -> Result<Place, Error> {
+        self.visible_state(viewer, room).await?;
+        let Some(row) = self.inner.store.get::<UserRooms>(viewer, room).await? else {
+            return Ok(Place::END);
+        };
+        let view = self.inner.view(room).await?.ok_or(Error::NotJoined)?;
+        if row.membership == MembershipState::Join || self.is_world_readable(view.state).await? {
+            return Ok(Place::END);
+        }
+        Ok(self.event_by_id(&row.event_id).await?.map_or(Place::END, |event| Place::after(&event)))
+    }
+
+    async fn end_of_room(&self, room: &RoomId, dir: Direction) -> Result<Place, Error> {
+        match dir {
+            Direction::Forward => Ok(Place::START),
+            Direction::Backward => {
+                let view = self.inner.view(room).await?.ok_or(Error::NotJoined)?;
+                Ok(Place { depth: view.depth, position: view.position })
+            }
+        }
+    }
+
+    /// The member events of those who sent the events, as of the newest of these: it is what a
+    /// client shows for a sender of whom it knows nothing.
+    async fn members_of_senders(
+        &self,
+        events: &[Arc<StoredEvent>],
+    ) -> Result<Vec<Arc<StoredEvent>>, Error> {
+        let Some(newest) = events.iter().max_by_key(|event| Place::after(event)) else {
+            return Ok(Vec::new());
+        };
+        let root = self.state_after(newest).await?;
+        let senders: BTreeSet<&UserId> = events.iter().map(|event| event.pdu.sender()).collect();
+        let mut members = Vec::with_capacity(senders.len());
+        for sender in senders {
+            members.extend(self.state_get(root, "m.room.member", sender.as_str()).await?);
+        }
+        Ok(members)
+    }
+}
+
+impl Inner {
+    async fn stored_timeline(
+        &self,
+        room: &RoomId,
+        after: Position,
+        up_to: Position,
+        limit: usize,
+        newest_first: bool,
+    ) -> Result<Vec<Arc<StoredEvent>>, Error> {
+        let mut events = Vec::new();
+        let (mut after, mut up_to) = (after, up_to);
+        while events.len() < limit && after < up_to {
+            let missing = limit - events.len();
+            let range = Range::after(after).up_to(up_to).limit(missing);
+            let range = if newest_first { range.reversed() } else { range };
+            let rows = self.store.scan::<Events>(room, range).await?;
+            let (read, last) = (rows.len(), rows.last().map_or(0, |row| row.sort));
+            for row in rows {
+                let event = self.events.from_row(row.sort, row.value)?;
+                if event.status == EventStatus::Accepted {
+                    events.push(event);
+                }
+            }
+            if read < missing {
+                break;
+            }
+            if newest_first {
+                up_to = last - 1;
+            } else {
+                after = last;
+            }
+        }
+        Ok(events)
+    }
+
+    /// The events with these positions, in the order given.
+    pub(crate) async fn events_at(
+        &self,
+        room: &RoomId,
+        positions: Vec<Position>,
+    ) -> Result<Vec<Arc<StoredEvent>>, Error> {
+        let (Some(first), Some(last)) = (positions.iter().min(), positions.iter().max()) else {
+            return Ok(Vec::new());
+        };
+        // The topological order is mostly that of the positions: one scan finds them all then.
+        let range = Range::from(*first).up_to(*last).limit(positions.len());
+        let mut found: std::collections::HashMap<_, _> = self
+            .store
+            .scan::<Events>(room, range)
+            .await?
+            .into_iter()
+            .map(|row| (row.sort, row.value))
+            .collect();
+        let mut events = Vec::with_capacity(positions.len());
+        for position in positions {
+            let record = match found.remove(&position) {
+                Some(record) => Some(record),
+                None => self.store.get::<Events>(room, position).await?,
+            };
+            if let Some(record) = record {
+                events.push(self.events.from_row(position, record)?);
+            }
+        }
+        Ok(events)
     }
 }

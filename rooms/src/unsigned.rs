@@ -85,15 +85,15 @@ impl Rooms {
 }
 
 /// A JSON object as it is written.
-struct Object(Vec<u8>);
+pub(crate) struct Object(Vec<u8>);
 
 impl Object {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Vec::with_capacity(128))
     }
 
     /// Starts an entry; the value is to be appended. The key needs no escapes.
-    fn key(&mut self, key: &str) -> &mut Vec<u8> {
+    pub(crate) fn key(&mut self, key: &str) -> &mut Vec<u8> {
         self.0.push(if self.0.is_empty() { b'{' } else { b',' });
         self.0.push(b'"');
         self.0.extend_from_slice(key.as_bytes());
@@ -101,11 +101,11 @@ impl Object {
         &mut self.0
     }
 
-    fn string(&mut self, key: &str, value: &str) {
+    pub(crate) fn string(&mut self, key: &str, value: &str) {
         serde_json::to_writer(self.key(key), value).expect("writing text into memory");
     }
 
-    fn end(mut self) -> Vec<u8> {
+    pub(crate) fn end(mut self) -> Vec<u8> {
         if self.0.is_empty() {
             self.0.push(b'{');
         }

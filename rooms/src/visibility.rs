@@ -1,19 +1,172 @@
-//! Which events of a room a user may see.
+//! Which events of a room a user may see: "the state of the room at that event" decides, and
+//! whether the user was in the room then or came later.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use ruma::{RoomId, UserId};
+use ruma::{RoomId, UserId, events::room::member::MembershipState};
+use serde::Deserialize;
+use storage::Position;
 
-use crate::{Error, Rooms, StoredEvent};
+use crate::{
+    Error, EventStatus, Rooms, Root, StoredEvent,
+    store::{MemberRecord, Members},
+};
+
+/// Member events that are followed back to the last join of somebody who is not in the room.
+const MEMBERSHIPS_FOLLOWED: usize = 100;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Visibility {
+    WorldReadable,
+    Shared,
+    Invited,
+    Joined,
+}
+
+impl Visibility {
+    /// "By default if no `history_visibility` is set, or if the value is not understood, the
+    /// visibility is assumed to be `shared`."
+    fn of(event: Option<&StoredEvent>) -> Self {
+        #[derive(Deserialize)]
+        struct Content {
+            history_visibility: String,
+        }
+        let content = event.and_then(|event| event.pdu.content_as::<Content>().ok());
+        match content.as_ref().map(|content| content.history_visibility.as_str()) {
+            Some("world_readable") => Self::WorldReadable,
+            Some("invited") => Self::Invited,
+            Some("joined") => Self::Joined,
+            _ => Self::Shared,
+        }
+    }
+}
+
+/// How the viewer stands to the room now.
+struct Standing {
+    /// The viewer is joined, and no membership of theirs is newer than this.
+    joined_since: Option<Position>,
+    /// Before this they joined at some point; 0 if they never did.
+    joined_after: Position,
+}
+
+/// What one viewer sees of one room.
+struct Sight<'a> {
+    rooms: &'a Rooms,
+    viewer: &'a UserId,
+    standing: Standing,
+    /// Most events of a page share a state.
+    by_root: HashMap<Root, (Visibility, MembershipState)>,
+}
 
 impl Rooms {
     /// The events that the viewer may see by history visibility, in the order given.
     pub async fn visible(
         &self,
-        _viewer: &UserId,
-        _room: &RoomId,
-        _events: &[Arc<StoredEvent>],
+        viewer: &UserId,
+        room: &RoomId,
+        events: &[Arc<StoredEvent>],
     ) -> Result<Vec<Arc<StoredEvent>>, Error> {
-        unimplemented!()
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let standing = self.standing(viewer, room).await?;
+        let mut sight = Sight { rooms: self, viewer, standing, by_root: HashMap::new() };
+        let mut visible = Vec::with_capacity(events.len());
+        for event in events {
+            if event.status == EventStatus::Accepted && sight.allows(event).await? {
+                visible.push(Arc::clone(event));
+            }
+        }
+        Ok(visible)
+    }
+
+    async fn standing(&self, viewer: &UserId, room: &RoomId) -> Result<Standing, Error> {
+        let row = self.inner.store.get::<Members>(room, viewer).await?;
+        match row {
+            None => Ok(Standing { joined_since: None, joined_after: 0 }),
+            Some(row) if row.membership == MembershipState::Join => {
+                let joined_since = Some(row.position);
+                Ok(Standing { joined_since, joined_after: Position::MAX })
+            }
+            Some(row) => {
+                let joined_after = self.end_of_last_join(viewer, &row).await?;
+                Ok(Standing { joined_since: None, joined_after })
+            }
+        }
+    }
+
+    /// When somebody who is not in the room ceased to be; 0 if they never were.
+    async fn end_of_last_join(
+        &self,
+        viewer: &UserId,
+        current: &MemberRecord,
+    ) -> Result<Position, Error> {
+        let mut event = self.event_by_id(&current.event_id).await?;
+        for _ in 0..MEMBERSHIPS_FOLLOWED {
+            let Some(known) = event else { break };
+            let root = known.state_before;
+            let before = self.state_get(root, "m.room.member", viewer.as_str()).await?;
+            let membership = before.as_ref().and_then(|before| before.pdu.membership());
+            if membership == Some(MembershipState::Join) {
+                return Ok(known.position);
+            }
+            event = before;
+        }
+        Ok(0)
+    }
+}
+
+impl Sight<'_> {
+    async fn allows(&mut self, event: &StoredEvent) -> Result<bool, Error> {
+        // Since this server took the user's join it has only taken events that the user was in
+        // the room for; nothing need be looked up for what is delivered as it happens.
+        if self.standing.joined_since.is_some_and(|since| event.position >= since) {
+            return Ok(true);
+        }
+        // Clients must learn what became of the user, so their own memberships are never hidden.
+        if event.pdu.membership().is_some() && event.pdu.state_key() == Some(self.viewer.as_str()) {
+            return Ok(true);
+        }
+        let (before, membership) = self.at(event.state_before).await?;
+        if self.suffices(before, &membership, event.position) {
+            return Ok(true);
+        }
+        // "the user should be allowed to see the event if the `history_visibility` before *or*
+        // after the event would allow them to see it."
+        let sets = event.pdu.event_type() == "m.room.history_visibility"
+            && event.pdu.state_key() == Some("");
+        Ok(sets && self.suffices(Visibility::of(Some(event)), &membership, event.position))
+    }
+
+    /// The rules 1 to 5 of the specification.
+    fn suffices(
+        &self,
+        visibility: Visibility,
+        membership: &MembershipState,
+        position: Position,
+    ) -> bool {
+        match visibility {
+            Visibility::WorldReadable => true,
+            _ if *membership == MembershipState::Join => true,
+            Visibility::Shared => position < self.standing.joined_after,
+            Visibility::Invited => *membership == MembershipState::Invite,
+            Visibility::Joined => false,
+        }
+    }
+
+    /// Visibility and the viewer's membership in a state.
+    async fn at(&mut self, root: Root) -> Result<(Visibility, MembershipState), Error> {
+        if let Some(known) = self.by_root.get(&root) {
+            return Ok(known.clone());
+        }
+        let visibility = self.rooms.state_get(root, "m.room.history_visibility", "").await?;
+        let member = self.rooms.state_get(root, "m.room.member", self.viewer.as_str()).await?;
+        let membership = member.and_then(|member| member.pdu.membership());
+        let found = (
+            Visibility::of(visibility.as_deref()),
+            membership.unwrap_or(MembershipState::Leave),
+        );
+        self.by_root.insert(root, found.clone());
+        Ok(found)
     }
 }

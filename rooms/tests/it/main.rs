@@ -1,0 +1,10 @@
+//! The room engine from outside: what was asked for has happened, and what was refused has not.
+
+mod create;
+mod durability;
+mod membership;
+mod restricted;
+mod send;
+mod state;
+mod upgrade;
+mod world;

@@ -1,0 +1,77 @@
+//! Replacing a room by one of another version.
+
+use rooms::{CreateRoom, Error, Preset, Profile, UpgradeRoom};
+use ruma::{OwnedRoomId, OwnedUserId};
+use serde_json::json;
+
+use crate::world::{World, change, is_forbidden};
+
+async fn upgrade(
+    world: &World,
+    sender: &OwnedUserId,
+    room: &OwnedRoomId,
+    to: &str,
+) -> Result<OwnedRoomId, Error> {
+    world
+        .rooms
+        .upgrade(UpgradeRoom {
+            room_id: room,
+            sender,
+            sender_profile: Profile::default(),
+            new_version: to,
+            additional_creators: Vec::new(),
+        })
+        .await
+}
+
+#[tokio::test]
+async fn the_replacement_is_the_room_again() {
+    for (from, to) in [("1", "6"), ("9", "11"), ("9", "12"), ("12", "11"), ("11", "12")] {
+        let world = World::new();
+        let (ada, bob, eve) = (world.user("ada"), world.user("bob"), world.user("eve"));
+        let request = CreateRoom {
+            preset: Some(Preset::PublicChat),
+            room_version: Some(from),
+            room_alias_name: Some("place"),
+            published: true,
+            name: Some("the place"),
+            ..CreateRoom::new(&ada)
+        };
+        let old = world.rooms.create(request).await.unwrap();
+        world.join(&bob, &old).await.unwrap();
+        world.rooms.ban(change(&ada, &old, &eve)).await.unwrap();
+        assert!(is_forbidden(upgrade(&world, &bob, &old, to).await));
+        let new = upgrade(&world, &ada, &old, to).await.expect("upgrades");
+
+        let tombstone = world.current(&old, "m.room.tombstone", "").await.unwrap();
+        assert_eq!(tombstone["replacement_room"], new.as_str());
+        let create = world.current(&new, "m.room.create", "").await.unwrap();
+        assert_eq!(create["predecessor"]["room_id"], old.as_str());
+        assert_eq!(create["predecessor"].get("event_id").is_some(), to != "12");
+        assert_eq!(create["room_version"], to);
+        let name = world.current(&new, "m.room.name", "").await.unwrap();
+        assert_eq!(name["name"], "the place");
+        let alias = ruma::room_alias_id!("#place:one.test");
+        assert_eq!(world.rooms.resolve_alias(alias).await.unwrap().as_ref(), Some(&new));
+        assert!(is_forbidden(world.join(&eve, &new).await), "bans go along");
+        assert!(is_forbidden(world.send(&bob, &old, "too late").await));
+        world.join(&bob, &new).await.unwrap();
+        world.send(&bob, &new, "hello again").await.unwrap();
+        let topic = json!({ "topic": "t" });
+        assert!(is_forbidden(world.set(&bob, &new, "m.room.topic", "", topic.clone()).await));
+        world.set(&ada, &new, "m.room.topic", "", topic).await.expect("ada has her power");
+        let levels = world.current(&new, "m.room.power_levels", "").await.unwrap();
+        assert_eq!(levels["users"].get(ada.as_str()).is_some(), to != "12");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_version_changes_nothing() {
+    let world = World::new();
+    let ada = world.user("ada");
+    let room = world.room(&ada, &[]).await;
+    let position = world.store.log().position();
+    let outcome = upgrade(&world, &ada, &room, "99").await;
+    assert!(matches!(outcome, Err(Error::UnsupportedRoomVersion(_))));
+    assert_eq!(world.store.log().position(), position);
+}
