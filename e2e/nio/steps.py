@@ -23,7 +23,7 @@ class Steps:
         except Exception as error:  # every reason a step can fail for is a finding, and gets its line
             reason = f"nothing within {seconds} s" if isinstance(error, TimeoutError) and not str(error) else error
             self.failures += 1
-            print(f"FAIL {name}: {type(error).__name__}: {reason}", flush=True)
+            print(f"FAIL {name}: {type(error).__name__}: {' '.join(str(reason).split())[:600]}", flush=True)
             if essential:
                 raise ScenarioOver(name) from error
             return None

@@ -1,10 +1,12 @@
 //! Messages and what relates to them: edits, reactions, redactions; and the way back through the history.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use matrix_sdk::{
     room::{IncludeRelations, MessagesOptions, RelationsOptions, edit::EditedContent},
     ruma::{
-        EventId, OwnedEventId, RoomId,
+        EventId, RoomId,
         events::{
             reaction::ReactionEventContent, relation::Annotation,
             room::message::RoomMessageEventContentWithoutRelation,
@@ -49,25 +51,8 @@ impl World {
         step.run("relations and bundled aggregations", aggregate(carol, &group, &first)).await;
         step.run("redact", redact(bob, carol, &group)).await;
         let backlog: Vec<String> = (0..BACKLOG).map(|number| format!("backlog {number}")).collect();
-        step.run("40 messages arrive in order", async {
-            let people = [alice, bob, &mut *carol];
-            for (number, body) in backlog.iter().enumerate() {
-                people[number % 3].say(&group, body).await?;
-            }
-            for person in people {
-                person
-                    .until("the whole backlog", async |person: &Person| {
-                        (person.bodies(&group, "backlog ").len() >= BACKLOG).then_some(())
-                    })
-                    .await?;
-                ensure!(
-                    person.bodies(&group, "backlog ") == backlog,
-                    "the backlog is out of order or doubled"
-                );
-            }
-            Ok(())
-        })
-        .await;
+        let people = [alice, bob, &mut *carol];
+        step.run("40 messages arrive in order", chatter(people, &group, &backlog)).await;
         step.run(
             "a new device reads back to the creation of the room",
             read_back(carol, &group, &backlog),
@@ -153,19 +138,51 @@ async fn redact(bob: &mut Person, carol: &Person, group: &RoomId) -> Result<()> 
     Ok(())
 }
 
+async fn chatter(people: [&mut Person; 3], group: &RoomId, backlog: &[String]) -> Result<()> {
+    for (number, body) in backlog.iter().enumerate() {
+        people[number % 3].say(group, body).await?;
+    }
+    for person in people {
+        person
+            .until("the whole backlog", async |person: &Person| {
+                (person.bodies(group, "backlog ").len() >= BACKLOG).then_some(())
+            })
+            .await?;
+        let got = person.bodies(group, "backlog ");
+        ensure!(got == backlog, "the backlog is out of order or doubled: {got:?}");
+    }
+    Ok(())
+}
+
 async fn read_back(carol: &Person, group: &RoomId, backlog: &[String]) -> Result<()> {
     let mut newcomer = carol.newcomer(5).await?;
-    let sync = newcomer.sync(Default::default()).await?;
-    let timeline =
-        &sync.rooms.joined.get(group).context("the room is not in the first sync")?.timeline;
-    ensure!(
-        timeline.limited && timeline.events.len() == 5,
-        "{} events, limited: {}",
-        timeline.events.len(),
-        timeline.limited
-    );
+    let events = page_back(&mut newcomer, group).await?;
+    newcomer.client.logout().await?;
+
+    let last = events.last().context("the history is empty")?;
+    ensure!(last["type"] == "m.room.create", "the history ends with {last}");
+    let mut ids: Vec<&str> = events.iter().filter_map(id_of).collect();
+    let missing: Vec<&str> =
+        carol.events(group).filter_map(id_of).filter(|id| !ids.contains(id)).collect();
+    ensure!(missing.is_empty(), "missing in the history: {missing:?}");
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    ensure!(ids.len() == count, "a page repeats an event of another");
+    let bodies = events.iter().rev().filter_map(|event| event["content"]["body"].as_str());
+    let bodies: Vec<&str> = bodies.filter(|body| body.starts_with("backlog ")).collect();
+    ensure!(bodies == backlog, "{} of {BACKLOG} messages, or in another order", bodies.len());
+    Ok(())
+}
+
+/// All events of the room, the newest first: a short first sync, then page by page.
+async fn page_back(newcomer: &mut Person, group: &RoomId) -> Result<Vec<Value>> {
+    let sync = newcomer.sync(Duration::ZERO).await?;
+    let update = sync.rooms.joined.get(group).context("the room is not in the first sync")?;
+    let count = update.timeline.events.len();
+    ensure!(update.timeline.limited && count == 5, "a limit of 5 gave {count} events");
     let mut events: Vec<Value> = newcomer.events(group).rev().cloned().collect();
-    let mut from = timeline.prev_batch.clone();
+    let mut from = update.timeline.prev_batch.clone();
     while let Some(token) = from {
         let mut options = MessagesOptions::backward().from(token.as_str());
         options.limit = 7u32.into();
@@ -175,41 +192,9 @@ async fn read_back(carol: &Person, group: &RoomId, backlog: &[String]) -> Result
         }
         from = page.end;
     }
-    ensure!(
-        events.last().is_some_and(|event| event["type"] == "m.room.create"),
-        "ends with {:?}",
-        events.last()
-    );
-    let mut ids: Vec<&str> = events.iter().filter_map(|event| event["event_id"].as_str()).collect();
-    let missing: Vec<&str> = carol
-        .events(group)
-        .filter_map(|event| event["event_id"].as_str())
-        .filter(|id| !ids.contains(id))
-        .collect();
-    ensure!(missing.is_empty(), "missing in the history: {missing:?}");
-    let count = ids.len();
-    ids.sort_unstable();
-    ids.dedup();
-    ensure!(ids.len() == count, "a page repeats an event of another");
-    let bodies = events.iter().rev().filter_map(|event| event["content"]["body"].as_str());
-    let bodies: Vec<&str> = bodies.filter(|body| body.starts_with("backlog ")).collect();
-    ensure!(
-        bodies == backlog,
-        "the history holds {} of {BACKLOG} messages, or in another order",
-        bodies.len()
-    );
-    newcomer.client.logout().await?;
-    Ok(())
+    Ok(events)
 }
 
-/// Kept apart from the assertions: the id of a message that everybody has.
-pub(crate) async fn say_and_wait(
-    speaker: &Person,
-    listener: &mut Person,
-    room: &RoomId,
-    body: &str,
-) -> Result<OwnedEventId> {
-    let id = speaker.say(room, body).await?;
-    listener.until_event(&id).await?;
-    Ok(id)
+fn id_of(event: &Value) -> Option<&str> {
+    event["event_id"].as_str()
 }

@@ -9,7 +9,7 @@ use matrix_sdk::ruma::{
     presence::PresenceState,
 };
 
-use crate::{World, chat::say_and_wait, person::Person};
+use crate::{World, person::Person};
 
 impl World {
     pub(crate) async fn notice_each_other(&mut self) {
@@ -53,7 +53,7 @@ async fn typing(alice: &mut Person, bob: &Person, group: &RoomId) -> Result<()> 
 }
 
 async fn receipt(alice: &mut Person, bob: &mut Person, group: &RoomId) -> Result<()> {
-    let id = say_and_wait(alice, bob, group, "read this").await?;
+    let id = alice.tell(bob, group, "read this").await?;
     bob.until("the unread count", async |bob: &Person| {
         (bob.client.get_room(group)?.unread_notification_counts().notification_count > 0)
             .then_some(())

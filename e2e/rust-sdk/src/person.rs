@@ -42,8 +42,13 @@ impl Person {
     pub(crate) async fn new(server: &str, name: &str) -> Result<Self> {
         // With a retry limit the SDK repeats a request whose connection broke, with the same transaction id.
         let retries = RequestConfig::new().retry_limit(60).max_retry_time(Duration::from_secs(1));
-        let client =
-            Client::builder().homeserver_url(server).request_config(retries).build().await?;
+        let client = Client::builder()
+            .homeserver_url(server)
+            // The server under test is the one that was named, wherever it would send its clients.
+            .respect_login_well_known(false)
+            .request_config(retries)
+            .build()
+            .await?;
         Ok(Self {
             name: name.to_owned(),
             client,
@@ -205,5 +210,17 @@ impl Person {
     pub(crate) async fn say(&self, room: &RoomId, body: &str) -> Result<OwnedEventId> {
         let sent = self.room(room)?.send(RoomMessageEventContent::text_plain(body)).await?;
         Ok(sent.response.event_id)
+    }
+
+    /// Says it and waits until the other has it.
+    pub(crate) async fn tell(
+        &self,
+        listener: &mut Self,
+        room: &RoomId,
+        body: &str,
+    ) -> Result<OwnedEventId> {
+        let id = self.say(room, body).await?;
+        listener.until_event(&id).await?;
+        Ok(id)
     }
 }

@@ -1,6 +1,6 @@
 //! Names each thing a scenario does, bounds it in time and reports it as one line.
 
-use std::{fmt, future::Future, time::Duration};
+use std::{future::Future, time::Duration};
 
 use anyhow::Result;
 use tokio::time::timeout;
@@ -51,8 +51,9 @@ impl Steps {
         None
     }
 
-    fn fail(&mut self, name: &str, reason: &dyn fmt::Display) {
+    fn fail(&mut self, name: &str, reason: &str) {
         self.failures += 1;
-        println!("FAIL {name}: {reason}");
+        let reason: Vec<_> = reason.split_whitespace().collect();
+        println!("FAIL {name}: {}", reason.join(" "));
     }
 }
