@@ -10,7 +10,8 @@ use ruma::{
 use storage::{Batch, CommitError, Range};
 
 use crate::{
-    Error, Rooms,
+    Error, NewEvent, Rooms,
+    content::Content,
     rooms::Inner,
     store::{AliasRecord, Aliases, AliasesByRoom, Heads},
 };
@@ -63,8 +64,44 @@ impl Rooms {
         batch.if_equal::<Aliases>(alias, (), &record);
         batch.delete::<Aliases>(alias, ());
         batch.derive_delete::<AliasesByRoom>(&record.room_id, alias);
-        self.inner.store.commit(batch).await?;
-        Ok(())
+        match self.inner.store.commit(batch).await {
+            Ok(_) => self.forget_alias(user, alias, &record.room_id).await,
+            // Somebody else was faster.
+            Err(CommitError::Condition) => Err(Error::NotFound("the alias")),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes an alias that is no more out of `m.room.canonical_alias`, if the user may.
+    async fn forget_alias(
+        &self,
+        user: &UserId,
+        alias: &RoomAliasId,
+        room: &RoomId,
+    ) -> Result<(), Error> {
+        let Some(view) = self.inner.view(room).await? else { return Ok(()) };
+        let current = self.state_get(view.state, "m.room.canonical_alias", "").await?;
+        let Some(current) = current else { return Ok(()) };
+        let mut content = Content::parse(current.pdu.content(), "the canonical alias")?;
+        if !remove_alias(&mut content, alias) {
+            return Ok(());
+        }
+        let sent = self
+            .send(NewEvent {
+                room_id: room,
+                sender: user,
+                event_type: "m.room.canonical_alias",
+                state_key: Some(""),
+                content: &content.to_raw(),
+                txn: None,
+                timestamp: None,
+            })
+            .await;
+        match sent {
+            // The alias is gone in any case; what points to it is for a moderator to change.
+            Ok(_) | Err(Error::Forbidden(_) | Error::NotJoined) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     pub async fn resolve_alias(&self, alias: &RoomAliasId) -> Result<Option<OwnedRoomId>, Error> {
@@ -90,13 +127,33 @@ impl Rooms {
         Ok(rows.into_iter().filter_map(|row| RoomAliasId::parse(row.sort).ok()).collect())
     }
 
-    async fn may_set_aliases(&self, user: &UserId, room: &RoomId) -> Result<bool, Error> {
+    /// Whether the user is in the room and may change its canonical alias.
+    pub(crate) async fn may_set_aliases(&self, user: &UserId, room: &RoomId) -> Result<bool, Error> {
         let inner = &*self.inner;
         let Some(mut writer) = inner.writer(room).await? else { return Ok(false) };
         let mut draft = writer.draft(inner);
         Ok(draft.membership(user).await? == MembershipState::Join
             && draft.power_levels().await?.can_send(user, "m.room.canonical_alias", true))
     }
+}
+
+/// Whether the alias was there.
+fn remove_alias(content: &mut Content, alias: &RoomAliasId) -> bool {
+    fn read<T: serde::de::DeserializeOwned>(content: &Content, key: &str) -> Option<T> {
+        serde_json::from_str(content.get(key)?.get()).ok()
+    }
+    let main = read::<String>(content, "alias").is_some_and(|main| main == alias.as_str());
+    if main {
+        content.remove("alias");
+    }
+    let mut others: Vec<String> = read(content, "alt_aliases").unwrap_or_default();
+    let before = others.len();
+    others.retain(|other| other != alias.as_str());
+    let other = others.len() < before;
+    if other {
+        content.set("alt_aliases", others);
+    }
+    main || other
 }
 
 impl Inner {

@@ -11,7 +11,8 @@ use stdx::{Rng, SharedClock};
 use storage::Store;
 
 use crate::{
-    Error, RoomView, aliases::AliasClaims, room::RoomMap, stored_event::EventStore, trie::Trie,
+    Error, RoomView, aliases::AliasClaims, directory::Directory, relations::Summaries,
+    room::RoomMap, stored_event::EventStore, trie::Trie, typing::Typing,
 };
 
 /// Bounds of what is kept in memory, and defaults.
@@ -55,6 +56,9 @@ pub(crate) struct Inner {
     pub(crate) events: EventStore,
     pub(crate) trie: Trie,
     pub(crate) alias_claims: AliasClaims,
+    pub(crate) directory: Directory,
+    pub(crate) summaries: Summaries,
+    pub(crate) typing: Typing,
     /// When the newest room was created, in milliseconds.
     last_creation: AtomicU64,
 }
@@ -77,6 +81,9 @@ impl Rooms {
             events: EventStore::new(store.clone(), config.event_cache_bytes),
             trie: Trie::new(store.clone(), config.state_cache_bytes),
             alias_claims: AliasClaims::default(),
+            directory: Directory::default(),
+            summaries: Summaries::default(),
+            typing: Typing::default(),
             last_creation: AtomicU64::new(0),
             store,
             clock,

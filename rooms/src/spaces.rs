@@ -1,9 +1,19 @@
 //! Room summaries and the rooms below a space.
 
+mod children;
+
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use ruma::{OwnedRoomId, RoomId, UserId, events::room::member::MembershipState};
+use serde::Deserialize;
 
-use crate::{Error, PublicRoom, Rooms};
+use crate::{Error, PublicRoom, RoomView, Rooms, store::Members};
+
+/// Rooms that one request walks through, those of earlier pages included.
+const MAX_VISITED: usize = 10_000;
+/// Conditions of a join rule that are looked at.
+const MAX_ALLOWED: usize = 100;
 
 #[derive(Clone, Copy, Debug)]
 pub struct HierarchyQuery<'a> {
@@ -31,21 +41,189 @@ pub struct HierarchyPage {
     pub next_batch: Option<String>,
 }
 
+/// How far a walk has come. The walk is made again for each page: nothing is kept for clients that
+/// may never come back.
+struct Progress {
+    returned: usize,
+    max_depth: usize,
+    suggested_only: bool,
+}
+
+impl Progress {
+    fn of(query: &HierarchyQuery<'_>) -> Result<Self, Error> {
+        let HierarchyQuery { from, max_depth, suggested_only, .. } = *query;
+        let Some(token) = from else {
+            return Ok(Self { returned: 0, max_depth, suggested_only });
+        };
+        let bad = |reason: &str| Error::InvalidParam(reason.to_owned());
+        let progress =
+            Self::parse(token).ok_or_else(|| bad("`from` is not a token of a hierarchy"))?;
+        // "If specified, `max_depth` and `suggested_only` cannot be changed from the first
+        // request."
+        if progress.max_depth != max_depth || progress.suggested_only != suggested_only {
+            return Err(bad("`max_depth` and `suggested_only` cannot change between pages"));
+        }
+        Ok(progress)
+    }
+
+    fn parse(token: &str) -> Option<Self> {
+        let mut parts = token.strip_prefix('h')?.split('_');
+        let returned = parts.next()?.parse().ok()?;
+        let max_depth = parts.next()?.parse().ok()?;
+        let suggested_only = parts.next()? == "s";
+        parts.next().is_none().then_some(Self { returned, max_depth, suggested_only })
+    }
+
+    fn token(&self) -> String {
+        let suggested = if self.suggested_only { "s" } else { "a" };
+        format!("h{}_{}_{suggested}", self.returned, self.max_depth)
+    }
+}
+
 impl Rooms {
     /// `viewer` is unset for a request without authentication.
     pub async fn summary(
         &self,
-        _viewer: Option<&UserId>,
-        _room: &RoomId,
+        viewer: Option<&UserId>,
+        room: &RoomId,
     ) -> Result<RoomSummary, Error> {
-        unimplemented!()
+        const NOT_FOUND: Error = Error::NotFound("the room");
+        let view = self.inner.view(room).await?.ok_or(NOT_FOUND)?;
+        let summary = self.summarise(viewer, &view).await?;
+        if self.may_know(viewer, &view, &summary).await? { Ok(summary) } else { Err(NOT_FOUND) }
     }
+
+    /// The rooms below a space, "in a depth-first manner", as far as the viewer may know of them.
     pub async fn hierarchy(
         &self,
-        _viewer: &UserId,
-        _room: &RoomId,
-        _query: HierarchyQuery<'_>,
+        viewer: &UserId,
+        room: &RoomId,
+        query: HierarchyQuery<'_>,
     ) -> Result<HierarchyPage, Error> {
-        unimplemented!()
+        let mut progress = Progress::of(&query)?;
+        let (mut rooms, mut passed) = (Vec::new(), 0);
+        let mut visited: HashSet<OwnedRoomId> = HashSet::new();
+        let mut open = vec![(room.to_owned(), 0)];
+        while let Some((room_id, depth)) = open.pop() {
+            if visited.len() == MAX_VISITED || !visited.insert(room_id.clone()) {
+                continue;
+            }
+            let found = self.space_room(viewer, &room_id, query.suggested_only).await?;
+            let Some((summary, children)) = found else {
+                if depth == 0 {
+                    return Err(Error::Forbidden("you may not see this room".to_owned()));
+                }
+                continue;
+            };
+            if passed >= progress.returned {
+                if rooms.len() == query.limit.max(1) {
+                    progress.returned = passed;
+                    return Ok(HierarchyPage { rooms, next_batch: Some(progress.token()) });
+                }
+                rooms.push(summary);
+            }
+            passed += 1;
+            if depth < query.max_depth {
+                // The first child is to be taken off the stack first.
+                open.extend(children.into_iter().rev().map(|child| (child, depth + 1)));
+            }
+        }
+        Ok(HierarchyPage { rooms, next_batch: None })
+    }
+
+    /// A room of a hierarchy and its children in order; `None` if the viewer may not know of it.
+    async fn space_room(
+        &self,
+        viewer: &UserId,
+        room_id: &RoomId,
+        suggested_only: bool,
+    ) -> Result<Option<(RoomSummary, Vec<OwnedRoomId>)>, Error> {
+        let Some(view) = self.inner.view(room_id).await? else { return Ok(None) };
+        let mut summary = self.summarise(Some(viewer), &view).await?;
+        if !self.may_know(Some(viewer), &view, &summary).await? {
+            return Ok(None);
+        }
+        if summary.room.room_type.as_deref() != Some("m.space") {
+            return Ok(Some((summary, Vec::new())));
+        }
+        let children = self.space_children(view.state, suggested_only).await?;
+        let (children, state) =
+            children.into_iter().map(|child| (child.room_id, child.stripped)).unzip();
+        summary.children_state = state;
+        Ok(Some((summary, children)))
+    }
+
+    async fn summarise(
+        &self,
+        viewer: Option<&UserId>,
+        view: &RoomView,
+    ) -> Result<RoomSummary, Error> {
+        let room_id = view.room_id.clone();
+        let room = self.public_room(room_id, view.state, view.joined_members).await?;
+        let allowed_room_ids = match room.join_rule.as_str() {
+            "restricted" | "knock_restricted" => self.allowed_rooms(view).await?,
+            _ => Vec::new(),
+        };
+        let membership = match viewer {
+            Some(viewer) => self.inner.store.get::<Members>(&view.room_id, viewer).await?,
+            None => None,
+        };
+        Ok(RoomSummary {
+            room,
+            room_version: view.version.as_str().to_owned(),
+            encryption: self.setting(view.state, "m.room.encryption", "algorithm").await?,
+            allowed_room_ids,
+            membership: membership.map(|row| row.membership),
+            children_state: Vec::new(),
+        })
+    }
+
+    async fn allowed_rooms(&self, view: &RoomView) -> Result<Vec<OwnedRoomId>, Error> {
+        #[derive(Deserialize)]
+        struct Condition {
+            #[serde(rename = "type")]
+            kind: String,
+            room_id: OwnedRoomId,
+        }
+        let allow: Option<Vec<serde_json::Value>> =
+            self.setting(view.state, "m.room.join_rules", "allow").await?;
+        let conditions = allow.unwrap_or_default().into_iter().take(MAX_ALLOWED);
+        Ok(conditions
+            .filter_map(|condition| serde_json::from_value::<Condition>(condition).ok())
+            .filter(|condition| condition.kind == "m.room_membership")
+            .map(|condition| condition.room_id)
+            .collect())
+    }
+
+    /// Whether the viewer is in the room, could be, or may read it anyway.
+    async fn may_know(
+        &self,
+        viewer: Option<&UserId>,
+        view: &RoomView,
+        summary: &RoomSummary,
+    ) -> Result<bool, Error> {
+        use MembershipState::{Invite, Join, Knock};
+        let version = view.version;
+        let is_open = match summary.room.join_rule.as_str() {
+            "public" => true,
+            "knock" => version.knocking(),
+            "knock_restricted" => version.knock_restricted_joins(),
+            _ => false,
+        };
+        if is_open
+            || summary.room.world_readable
+            || matches!(summary.membership, Some(Join | Invite | Knock))
+        {
+            return Ok(true);
+        }
+        let Some(viewer) = viewer else { return Ok(false) };
+        if summary.room.join_rule == "restricted" && version.restricted_joins() {
+            for allowed in &summary.allowed_room_ids {
+                if self.membership(viewer, allowed).await? == Some(Join) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 }

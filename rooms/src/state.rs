@@ -182,7 +182,10 @@ impl Rooms {
 }
 
 impl Inner {
-    pub(crate) async fn events_of(&self, entries: Vec<Entry>) -> Result<Vec<Arc<StoredEvent>>, Error> {
+    pub(crate) async fn events_of(
+        &self,
+        entries: Vec<Entry>,
+    ) -> Result<Vec<Arc<StoredEvent>>, Error> {
         let mut events = Vec::with_capacity(entries.len());
         for entry in entries {
             events.extend(self.events.get(&entry.event_id).await?);

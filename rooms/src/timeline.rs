@@ -1,8 +1,8 @@
 //! The events of a room in order: of delivery for sync, topological for those who scroll.
 
 mod place;
-mod wanted;
 mod walk;
+mod wanted;
 
 use std::{collections::BTreeSet, sync::Arc};
 

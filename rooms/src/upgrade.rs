@@ -167,6 +167,10 @@ impl Inner {
         new: &mut Draft<'_>,
         sender: &UserId,
     ) -> Result<(), Error> {
+        let create = old.state("m.room.create", "").await?;
+        if !create.is_some_and(|create| create.content_str().contains("m.space")) {
+            return Ok(());
+        }
         let entries = self.trie.entries(old.first_state()).await?;
         let children = entries.iter().filter(|entry| entry.event_type == "m.space.child");
         for child in children.take(MAX_TRANSFERRED) {

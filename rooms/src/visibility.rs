@@ -162,10 +162,8 @@ impl Sight<'_> {
         let visibility = self.rooms.state_get(root, "m.room.history_visibility", "").await?;
         let member = self.rooms.state_get(root, "m.room.member", self.viewer.as_str()).await?;
         let membership = member.and_then(|member| member.pdu.membership());
-        let found = (
-            Visibility::of(visibility.as_deref()),
-            membership.unwrap_or(MembershipState::Leave),
-        );
+        let found =
+            (Visibility::of(visibility.as_deref()), membership.unwrap_or(MembershipState::Leave));
         self.by_root.insert(root, found.clone());
         Ok(found)
     }
