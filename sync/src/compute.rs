@@ -319,9 +319,15 @@ impl Inner {
         let Some(text) = text else { return Ok(None) };
         let token = Token::parse(text)?;
         let store = &self.sources.store;
-        let known = token.incarnation == store.incarnation()
-            && token.durable <= store.log().position()
-            && token.to_device <= token.durable;
-        Ok(known.then_some(token))
+        if token.incarnation == store.incarnation() {
+            let reached =
+                token.durable <= store.log().position() && token.to_device <= token.durable;
+            return if reached { Ok(Some(token)) } else { Err(SyncError::InvalidToken) };
+        }
+        // The store was restored from a backup that may lack what the token names: start over.
+        if store.previous_incarnations().contains(&token.incarnation) {
+            return Ok(None);
+        }
+        Err(SyncError::InvalidToken)
     }
 }

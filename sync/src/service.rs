@@ -104,6 +104,12 @@ impl Sync {
         crate::v3::sync(&self.inner, request).await
     }
 
+    /// The position on the log that a token stands for.
+    pub fn position_of(&self, token: &str) -> Result<storage::Position, SyncError> {
+        let token = self.inner.since(Some(token))?.ok_or(SyncError::InvalidToken)?;
+        Ok(token.durable)
+    }
+
     /// A stream of batches for a transport that acknowledges them.
     pub async fn connection(
         &self,

@@ -1,0 +1,249 @@
+//! Extractors: a ruma request together with what its authentication scheme promises.
+//!
+//! Each extractor is bounded on the endpoint's own `Authentication` type, so a handler that asks
+//! for a user on an endpoint that has none does not compile, and none ever unwraps one.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use accounts::Session;
+use axum::{
+    RequestExt as _,
+    extract::{FromRef, FromRequest, RawPathParams, Request},
+};
+use bytes::Bytes;
+use http::{Method, request::Parts};
+use http_body_util::BodyExt as _;
+use ruma::api::{
+    IncomingRequest, IncomingRequestExt as _, Metadata,
+    auth_scheme::{AccessToken, AccessTokenOptional, NoAccessToken, NoAuthentication},
+};
+
+use crate::{
+    error::Error,
+    gate::Gate,
+    limits::{Action, Subject},
+};
+
+/// A request of somebody who is logged in.
+pub(crate) struct Authed<T> {
+    pub(crate) session: Session,
+    pub(crate) req: T,
+}
+
+/// A request that may, but need not, be of somebody who is logged in.
+pub(crate) struct MaybeAuthed<T> {
+    pub(crate) session: Option<Session>,
+    pub(crate) req: T,
+}
+
+/// A request of anybody.
+pub(crate) struct Open<T> {
+    pub(crate) req: T,
+}
+
+/// Authentication schemes that ask for nothing.
+pub(crate) trait Unauthenticated {}
+impl Unauthenticated for NoAuthentication {}
+impl Unauthenticated for NoAccessToken {}
+
+impl<S, T> FromRequest<S> for Authed<T>
+where
+    T: IncomingRequest + Metadata<Authentication = AccessToken>,
+    Gate: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        let gate = Gate::from_ref(state);
+        let raw = RawRequest::split(request).await?;
+        let session = gate.authenticate(&raw.parts)?;
+        if let Some(action) = limited::<T>() {
+            gate.limit_user(action, &session)?;
+        }
+        let req = raw.parse::<T>(&gate).await?;
+        Ok(Self { session, req })
+    }
+}
+
+impl<S, T> FromRequest<S> for MaybeAuthed<T>
+where
+    T: IncomingRequest + Metadata<Authentication = AccessTokenOptional>,
+    Gate: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        let gate = Gate::from_ref(state);
+        let raw = RawRequest::split(request).await?;
+        let session = match gate.token(&raw.parts)? {
+            Some(_) => Some(gate.authenticate(&raw.parts)?),
+            None => None,
+        };
+        if let Some(action) = limited::<T>() {
+            match &session {
+                Some(session) => gate.limit_user(action, session)?,
+                None => gate.limit_address(action, gate.address(&raw.parts))?,
+            }
+        }
+        let req = raw.parse::<T>(&gate).await?;
+        Ok(Self { session, req })
+    }
+}
+
+impl<S, T> FromRequest<S> for Open<T>
+where
+    T: IncomingRequest,
+    T::Authentication: Unauthenticated,
+    Gate: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        let gate = Gate::from_ref(state);
+        let raw = RawRequest::split(request).await?;
+        if let Some(action) = limited::<T>() {
+            gate.limit_address(action, gate.address(&raw.parts))?;
+        }
+        let req = raw.parse::<T>(&gate).await?;
+        Ok(Self { req })
+    }
+}
+
+/// Handlers of dearer actions check a rate of their own besides this one.
+fn limited<T: Metadata>() -> Option<Action> {
+    T::RATE_LIMITED.then_some(Action::Other)
+}
+
+/// A request before its body is read: nobody who is refused makes us read one.
+pub(crate) struct RawRequest {
+    pub(crate) parts: Parts,
+    body: axum::body::Body,
+    path_args: Vec<String>,
+}
+
+impl RawRequest {
+    pub(crate) async fn split(mut request: Request) -> Result<Self, Error> {
+        let params: RawPathParams = request
+            .extract_parts()
+            .await
+            .map_err(|_| Error::invalid_param("The path is not valid UTF-8"))?;
+        let path_args = params.iter().map(|(_, value)| value.to_owned()).collect();
+        let (parts, body) = request.into_parts();
+        Ok(Self { parts, body, path_args })
+    }
+
+    pub(crate) async fn body(body: axum::body::Body, gate: &Gate) -> Result<Bytes, Error> {
+        let limit = gate.config().body_bytes_max;
+        let read = http_body_util::Limited::new(body, limit).collect();
+        match tokio::time::timeout(gate.config().body_timeout, read).await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                Err(Error::too_large(format!("The request body is larger than {limit} bytes")))
+            }
+            Ok(Err(_)) | Err(_) => Err(Error::not_json()),
+        }
+    }
+
+    async fn parse<T: IncomingRequest>(self, gate: &Gate) -> Result<T, Error> {
+        let body = Self::body(self.body, gate).await?;
+        parse::<T>(self.parts, &body, &self.path_args)
+    }
+}
+
+/// The values of a path's `{variables}`, in order, and the session: for endpoints whose body or
+/// query is read by hand.
+pub(crate) struct AuthedRaw {
+    pub(crate) session: Session,
+    pub(crate) parts: Parts,
+    pub(crate) path_args: Vec<String>,
+    pub(crate) body: Bytes,
+}
+
+impl<S> FromRequest<S> for AuthedRaw
+where
+    Gate: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        let gate = Gate::from_ref(state);
+        let RawRequest { parts, body, path_args } = RawRequest::split(request).await?;
+        let session = gate.authenticate(&parts)?;
+        gate.limit_user(Action::Other, &session)?;
+        let body = RawRequest::body(body, &gate).await?;
+        Ok(Self { session, parts, path_args, body })
+    }
+}
+
+/// As [`AuthedRaw`], for endpoints that need no token.
+pub(crate) struct OpenRaw {
+    pub(crate) parts: Parts,
+    pub(crate) address: std::net::IpAddr,
+    pub(crate) body: Bytes,
+}
+
+impl<S> FromRequest<S> for OpenRaw
+where
+    Gate: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        let gate = Gate::from_ref(state);
+        let RawRequest { parts, body, .. } = RawRequest::split(request).await?;
+        let address = gate.address(&parts);
+        gate.limit_address(Action::Other, address)?;
+        let body = RawRequest::body(body, &gate).await?;
+        Ok(Self { parts, address, body })
+    }
+}
+
+/// Reads JSON into `T`, telling what is not JSON from what has the wrong shape.
+pub(crate) fn json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|error| {
+        if is_json(body) {
+            Error::bad_json(format!("The request does not have the expected form: {error}"))
+        } else {
+            Error::not_json()
+        }
+    })
+}
+
+/// As `json`, for a body that may be left out.
+pub(crate) fn json_or_default<T: serde::de::DeserializeOwned + Default>(
+    body: &[u8],
+) -> Result<T, Error> {
+    if body.iter().all(u8::is_ascii_whitespace) { Ok(T::default()) } else { json(body) }
+}
+
+pub(crate) fn is_json(body: &[u8]) -> bool {
+    serde_json::from_slice::<&serde_json::value::RawValue>(body).is_ok()
+        // The reader above does not look into nested values deeply enough to refuse them.
+        && serde_json::from_slice::<serde_json::Value>(body).is_ok()
+}
+
+fn parse<T: IncomingRequest>(parts: Parts, body: &Bytes, path_args: &[String]) -> Result<T, Error> {
+    // Clients leave out the body of a POST whose fields are all optional, or send an empty one.
+    let writes = matches!(parts.method, Method::POST | Method::PUT | Method::DELETE);
+    let body = if writes && body.is_empty() { &Bytes::from_static(b"{}") } else { body };
+    let path_args: Vec<&str> = path_args.iter().map(String::as_str).collect();
+    let request = http::Request::from_parts(parts, body.as_ref());
+    // Some of ruma's parsers panic on input that they should refuse.
+    let parsed = catch_unwind(AssertUnwindSafe(|| T::try_from_http_request(request, &path_args)));
+    match parsed {
+        Ok(Ok(req)) => Ok(req),
+        Ok(Err(error)) => Err(Error::from_request(&error, !writes || is_json(body))),
+        Err(_panic) => Err(Error::bad_json("The request does not have the expected form")),
+    }
+}
+
+impl From<&Session> for Subject {
+    fn from(session: &Session) -> Self {
+        Self::User(session.user_id.clone())
+    }
+}

@@ -1,0 +1,136 @@
+//! The route table. Each group exposes `router()`; the list below is the whole API.
+
+mod account;
+mod alias;
+mod config;
+mod context;
+mod device;
+mod directory;
+mod discovery;
+mod filter;
+mod membership;
+mod message;
+mod presence;
+mod profile;
+mod push;
+mod read_marker;
+mod receipt;
+mod redact;
+mod relations;
+mod room;
+mod session;
+mod space;
+mod state;
+mod sync;
+mod tag;
+mod threads;
+mod to_device;
+mod typing;
+
+use ::presence::Presence;
+use ::rooms::Rooms;
+use ::sync::Sync as SyncEngine;
+use accounts::Accounts;
+use axum::{
+    Router,
+    extract::FromRef,
+    handler::Handler,
+    routing::{MethodFilter, on},
+};
+use devices::Devices;
+use http::{HeaderName, Method};
+use ruma::api::{IncomingRequest, path_builder::PathBuilder as _};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    cors::{Any, CorsLayer},
+};
+
+pub use self::{
+    account::close_account,
+    sync::ws::{Pieces, Sockets},
+};
+use crate::{error::Error, gate::Gate};
+
+/// The client-server API.
+pub fn router<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Gate: FromRef<S>,
+    Accounts: FromRef<S>,
+    Devices: FromRef<S>,
+    Presence: FromRef<S>,
+    Rooms: FromRef<S>,
+    Sockets: FromRef<S>,
+    SyncEngine: FromRef<S>,
+{
+    Router::new()
+        .merge(account::router())
+        .merge(alias::router())
+        .merge(config::router())
+        .merge(context::router())
+        .merge(device::router())
+        .merge(directory::router())
+        .merge(discovery::router())
+        .merge(filter::router())
+        .merge(membership::router())
+        .merge(message::router())
+        .merge(presence::router())
+        .merge(profile::router())
+        .merge(push::router())
+        .merge(read_marker::router())
+        .merge(receipt::router())
+        .merge(redact::router())
+        .merge(relations::router())
+        .merge(room::router())
+        .merge(session::router())
+        .merge(space::router())
+        .merge(state::router())
+        .merge(sync::router())
+        .merge(tag::router())
+        .merge(threads::router())
+        .merge(to_device::router())
+        .merge(typing::router())
+        .method_not_allowed_fallback(async || Error::method_not_allowed())
+        .fallback(async || Error::unrecognized())
+        .layer(CatchPanicLayer::custom(|_panic| crate::error::panicked()))
+        .layer(cors())
+}
+
+/// "Servers MUST expect that clients will approach them with OPTIONS requests" (section "Web
+/// Browser Clients"). No cookies are used, so any origin may ask.
+fn cors() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS])
+        .allow_headers([
+            HeaderName::from_static("x-requested-with"),
+            HeaderName::from_static("content-type"),
+            HeaderName::from_static("authorization"),
+        ])
+}
+
+/// Registers a handler under every path, stable and unstable, that ruma knows for an endpoint.
+pub(crate) trait EndpointExt<S> {
+    fn endpoint<T, H, A>(self, handler: H) -> Self
+    where
+        T: IncomingRequest,
+        H: Handler<A, S>,
+        A: 'static;
+}
+
+impl<S> EndpointExt<S> for Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    fn endpoint<T, H, A>(self, handler: H) -> Self
+    where
+        T: IncomingRequest,
+        H: Handler<A, S>,
+        A: 'static,
+    {
+        let filter = MethodFilter::try_from(T::METHOD).expect("ruma uses only known methods");
+        T::PATH_BUILDER
+            .all_paths()
+            .fold(self, |router, path| router.route(path, on(filter, handler.clone())))
+    }
+}

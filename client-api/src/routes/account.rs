@@ -1,0 +1,419 @@
+//! `/register`, `/account/*` and the shared-secret registration of existing tools ([spec])
+//!
+//! [spec]: https://spec.matrix.org/v1.19/client-server-api/#account-registration-and-management
+
+use std::collections::BTreeMap;
+
+use accounts::{
+    Accounts, EndSessions, NewUser, RegisterError, SharedSecretRequest, Stage, UsernameError,
+};
+use axum::{
+    Router,
+    extract::{FromRef, State},
+    routing::{get, post},
+};
+use devices::Devices;
+use rooms::Rooms;
+use ruma::{
+    DeviceId, OwnedDeviceId, UserId,
+    api::client::account::{
+        check_registration_token_validity, get_3pids, get_username_availability, whoami,
+    },
+    events::room::member::MembershipState,
+};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+
+use super::{
+    EndpointExt as _,
+    session::{NewDevice, start_session},
+};
+use crate::{
+    error::Error,
+    extract::{Authed, AuthedRaw, Open, OpenRaw, json, json_or_default},
+    gate::Gate,
+    limits::Action,
+    respond::{Empty, Matrix, RawJson},
+    uia::{self, Challenge},
+};
+
+pub(super) fn router<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Gate: FromRef<S>,
+    Accounts: FromRef<S>,
+    Devices: FromRef<S>,
+    Rooms: FromRef<S>,
+{
+    let mut router = Router::new()
+        .endpoint::<check_registration_token_validity::v1::Request, _, _>(
+            check_registration_token_validity,
+        )
+        .endpoint::<get_3pids::v3::Request, _, _>(get_3pids)
+        .endpoint::<get_username_availability::v3::Request, _, _>(get_username_availability)
+        .endpoint::<whoami::v3::Request, _, _>(whoami)
+        .route(
+            "/_synapse/admin/v1/register",
+            get(shared_secret_nonce).post(shared_secret_register),
+        );
+    for version in ["r0", "v3"] {
+        let base = format!("/_matrix/client/{version}");
+        router = router
+            .route(&format!("{base}/register"), post(register))
+            .route(&format!("{base}/account/password"), post(change_password))
+            .route(&format!("{base}/account/deactivate"), post(deactivate));
+    }
+    router
+}
+
+#[derive(Default, Deserialize)]
+struct Register {
+    username: Option<String>,
+    password: Option<String>,
+    device_id: Option<OwnedDeviceId>,
+    initial_device_display_name: Option<String>,
+    auth: Option<Box<RawValue>>,
+    #[serde(default)]
+    inhibit_login: bool,
+    #[serde(default)]
+    refresh_token: bool,
+    r#type: Option<String>,
+}
+
+async fn register(
+    State(gate): State<Gate>,
+    State(accounts): State<Accounts>,
+    State(devices): State<Devices>,
+    OpenRaw { parts, body, address }: OpenRaw,
+) -> Result<RawJson, Error> {
+    gate.limit_address(Action::Registration, address)?;
+    let body: Register = json_or_default(&body)?;
+    let device = NewDevice {
+        device_id: body.device_id.as_deref(),
+        display_name: body.initial_device_display_name.as_deref(),
+        refresh: body.refresh_token,
+    };
+    match kind(parts.uri.query())?.as_str() {
+        "guest" => register_guest(&gate, &accounts, &devices, device).await,
+        "user" => {
+            if body.r#type.as_deref() == Some("m.login.application_service") {
+                return Err(Error::unknown_token(false));
+            }
+            let path = parts.uri.path();
+            register_user(&gate, &accounts, &devices, &body, device, (&parts.method, path)).await
+        }
+        other => Err(Error::new(
+            http::StatusCode::BAD_REQUEST,
+            "M_UNRECOGNIZED",
+            format!("unknown kind of account {other:?}"),
+        )),
+    }
+}
+
+fn kind(query: Option<&str>) -> Result<String, Error> {
+    #[derive(Deserialize)]
+    struct Query {
+        kind: Option<String>,
+    }
+    let query: Query = serde_html_form::from_str(query.unwrap_or_default())
+        .map_err(|_| Error::invalid_param("The query is not valid"))?;
+    Ok(query.kind.unwrap_or_else(|| "user".to_owned()))
+}
+
+async fn register_guest(
+    gate: &Gate,
+    accounts: &Accounts,
+    devices: &Devices,
+    device: NewDevice<'_>,
+) -> Result<RawJson, Error> {
+    if !gate.config().registration.guests {
+        return Err(Error::new(
+            http::StatusCode::FORBIDDEN,
+            "M_GUEST_ACCESS_FORBIDDEN",
+            "Guest access is disabled",
+        ));
+    }
+    let user = accounts.register(NewUser { guest: true, ..NewUser::default() }).await?;
+    // "device_id: ignored for guests": a guest has one device.
+    let device = NewDevice { device_id: None, ..device };
+    start_session(accounts, devices, &user, device).await
+}
+
+async fn register_user(
+    gate: &Gate,
+    accounts: &Accounts,
+    devices: &Devices,
+    body: &Register,
+    device: NewDevice<'_>,
+    (method, path): (&http::Method, &str),
+) -> Result<RawJson, Error> {
+    let registration = &gate.config().registration;
+    if !registration.enabled {
+        return Err(Error::forbidden("Registration has been disabled"));
+    }
+    // Refused before the client goes through the stages, not after.
+    if let Some(username) = &body.username {
+        accounts.is_available(username).await?;
+    }
+    if let Some(password) = &body.password {
+        accounts.check_password_policy(password)?;
+    }
+    let mut flow = Vec::new();
+    let mut params = BTreeMap::new();
+    if registration.require_token {
+        flow.push(Stage::RegistrationToken);
+    }
+    if let Some(url) = &registration.terms_url {
+        flow.push(Stage::Terms);
+        params.insert("m.login.terms".to_owned(), terms(url)?);
+    }
+    if flow.is_empty() {
+        flow.push(Stage::Dummy);
+    }
+    let challenge = Challenge {
+        method,
+        path,
+        session: None,
+        target: "",
+        flows: &[&flow],
+        auth: body.auth.as_deref(),
+    };
+    let done = uia::require_with(accounts, challenge, params).await?;
+    let user = accounts
+        .register(NewUser {
+            localpart: body.username.as_deref(),
+            password: body.password.as_deref(),
+            registration_token: done.registration_token.as_deref(),
+            ..NewUser::default()
+        })
+        .await?;
+    if body.inhibit_login {
+        let answer = json!({ "user_id": user.user_id, "home_server": user.user_id.server_name() });
+        return Ok(RawJson(answer.to_string().into()));
+    }
+    start_session(accounts, devices, &user, device).await
+}
+
+fn terms(url: &str) -> Result<Box<RawValue>, Error> {
+    let params = json!({
+        "policies": {
+            "terms": { "version": "1", "en": { "name": "Terms of service", "url": url } },
+        },
+    });
+    serde_json::value::to_raw_value(&params).map_err(|error| Error::internal(&error))
+}
+
+async fn shared_secret_nonce(State(accounts): State<Accounts>) -> Result<RawJson, Error> {
+    let nonce = accounts.shared_secret_nonce()?;
+    Ok(RawJson(json!({ "nonce": nonce }).to_string().into()))
+}
+
+async fn shared_secret_register(
+    State(accounts): State<Accounts>,
+    State(devices): State<Devices>,
+    OpenRaw { body, .. }: OpenRaw,
+) -> Result<RawJson, Error> {
+    #[derive(Deserialize)]
+    struct Body {
+        nonce: String,
+        username: String,
+        password: String,
+        #[serde(default)]
+        admin: bool,
+        user_type: Option<String>,
+        mac: String,
+        displayname: Option<String>,
+        #[serde(default)]
+        inhibit_login: bool,
+    }
+    let body: Body = json(&body)?;
+    accounts.verify_shared_secret(SharedSecretRequest {
+        nonce: &body.nonce,
+        username: &body.username,
+        password: &body.password,
+        admin: body.admin,
+        user_type: body.user_type.as_deref(),
+        mac: &body.mac,
+    })?;
+    let user = accounts
+        .register(NewUser {
+            localpart: Some(&body.username),
+            password: Some(&body.password),
+            admin: body.admin,
+            ..NewUser::default()
+        })
+        .await?;
+    if let Some(name) = &body.displayname {
+        let value = serde_json::value::to_raw_value(name).map_err(|e| Error::internal(&e))?;
+        accounts.set_profile_field(&user.user_id, "displayname", &value).await?;
+    }
+    if body.inhibit_login {
+        return Ok(RawJson(json!({ "user_id": user.user_id }).to_string().into()));
+    }
+    start_session(&accounts, &devices, &user, NewDevice::default()).await
+}
+
+async fn check_registration_token_validity(
+    State(accounts): State<Accounts>,
+    Open { req }: Open<check_registration_token_validity::v1::Request>,
+) -> Result<Matrix<check_registration_token_validity::v1::Response>, Error> {
+    let valid = accounts.is_registration_token_valid(&req.token).await?;
+    Ok(Matrix(check_registration_token_validity::v1::Response { valid }))
+}
+
+async fn get_username_availability(
+    State(accounts): State<Accounts>,
+    Open { req }: Open<get_username_availability::v3::Request>,
+) -> Result<Matrix<get_username_availability::v3::Response>, Error> {
+    accounts.is_available(&req.username).await?;
+    Ok(Matrix(get_username_availability::v3::Response { available: true }))
+}
+
+async fn whoami(
+    Authed { session, .. }: Authed<whoami::v3::Request>,
+) -> Matrix<whoami::v3::Response> {
+    Matrix(whoami::v3::Response {
+        user_id: session.user_id,
+        device_id: Some(session.device_id),
+        is_guest: session.guest,
+    })
+}
+
+/// Nothing can be added on this server yet, so the list is empty.
+async fn get_3pids(
+    Authed { .. }: Authed<get_3pids::v3::Request>,
+) -> Matrix<get_3pids::v3::Response> {
+    Matrix(get_3pids::v3::Response { threepids: Vec::new() })
+}
+
+async fn change_password(
+    State(accounts): State<Accounts>,
+    State(devices): State<Devices>,
+    AuthedRaw { session, parts, body, .. }: AuthedRaw,
+) -> Result<Empty, Error> {
+    #[derive(Deserialize)]
+    struct Body {
+        new_password: Option<String>,
+        #[serde(default = "yes")]
+        logout_devices: bool,
+        auth: Option<Box<RawValue>>,
+    }
+    fn yes() -> bool {
+        true
+    }
+    let body: Body = json(&body)?;
+    if let Some(password) = &body.new_password {
+        accounts.check_password_policy(password)?;
+    }
+    let challenge = Challenge {
+        method: &parts.method,
+        path: parts.uri.path(),
+        session: Some(&session),
+        target: "",
+        flows: &[&[Stage::Password]],
+        auth: body.auth.as_deref(),
+    };
+    uia::require(&accounts, challenge).await?;
+    let password =
+        body.new_password.ok_or_else(|| Error::missing_param("new_password is missing"))?;
+    let ended = if body.logout_devices {
+        for device in devices.list(&session.user_id).await? {
+            if device.device_id != session.device_id {
+                devices.delete(&session.user_id, &device.device_id).await?;
+            }
+        }
+        EndSessions::AllExcept(session.id)
+    } else {
+        EndSessions::None
+    };
+    accounts.set_password(&session.user_id, &password, ended).await?;
+    Ok(Empty)
+}
+
+async fn deactivate(
+    State(accounts): State<Accounts>,
+    State(devices): State<Devices>,
+    State(rooms): State<Rooms>,
+    AuthedRaw { session, parts, body, .. }: AuthedRaw,
+) -> Result<RawJson, Error> {
+    #[derive(Default, Deserialize)]
+    struct Body {
+        auth: Option<Box<RawValue>>,
+        #[serde(default)]
+        erase: bool,
+    }
+    let body: Body = json_or_default(&body)?;
+    let challenge = Challenge {
+        method: &parts.method,
+        path: parts.uri.path(),
+        session: Some(&session),
+        target: "",
+        flows: &[&[Stage::Password]],
+        auth: body.auth.as_deref(),
+    };
+    // A guest has no password to prove anything with.
+    if !session.guest {
+        uia::require(&accounts, challenge).await?;
+    }
+    close_account(&accounts, &devices, &rooms, &session.user_id, body.erase).await?;
+    Ok(RawJson(json!({ "id_server_unbind_result": "no-support" }).to_string().into()))
+}
+
+/// Ends an account: its sessions first, so that nothing is added while its rooms are left.
+pub async fn close_account(
+    accounts: &Accounts,
+    devices: &Devices,
+    rooms: &Rooms,
+    user_id: &UserId,
+    erase: bool,
+) -> Result<(), Error> {
+    accounts.deactivate(user_id, erase).await?;
+    for device in devices.list(user_id).await? {
+        devices.delete(user_id, &device.device_id).await?;
+    }
+    for room in rooms.rooms_of(user_id).await? {
+        let member = matches!(
+            room.membership,
+            MembershipState::Join | MembershipState::Invite | MembershipState::Knock
+        );
+        if !member {
+            continue;
+        }
+        if let Err(error) = rooms.leave(&room.room_id, user_id, None).await {
+            tracing::warn!(room.id = %room.room_id, %error, "a deactivated user is still in a room");
+        }
+    }
+    Ok(())
+}
+
+/// Logs a device out and deletes it. The tokens go first.
+pub(super) async fn end_device(
+    accounts: &Accounts,
+    devices: &Devices,
+    user_id: &UserId,
+    device_id: &DeviceId,
+) -> Result<(), Error> {
+    accounts.end_device(user_id, device_id).await?;
+    devices.delete(user_id, device_id).await?;
+    Ok(())
+}
+
+impl From<RegisterError> for Error {
+    fn from(error: RegisterError) -> Self {
+        let text = error.to_string();
+        let bad = |errcode| Self::new(http::StatusCode::BAD_REQUEST, errcode, text.clone());
+        match error {
+            RegisterError::InvalidUsername(_) => bad("M_INVALID_USERNAME"),
+            RegisterError::UserInUse => bad("M_USER_IN_USE"),
+            RegisterError::Password(error) => error.into(),
+            RegisterError::RegistrationToken => Self::forbidden(text),
+            RegisterError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<UsernameError> for Error {
+    fn from(error: UsernameError) -> Self {
+        Self::new(http::StatusCode::BAD_REQUEST, "M_INVALID_USERNAME", error.to_string())
+    }
+}

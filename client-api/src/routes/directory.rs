@@ -1,0 +1,147 @@
+//! `/_matrix/client/*/publicRooms` and `/directory/list/room/{roomId}` ([spec])
+//!
+//! [spec]: https://spec.matrix.org/v1.19/client-server-api/#published-room-directory
+
+use axum::{
+    Router,
+    extract::{FromRef, State},
+};
+use rooms::{PublicRoom, PublicRoomsPage, PublicRoomsQuery, Rooms};
+use ruma::{
+    ServerName, UInt,
+    api::client::{
+        directory::{
+            get_public_rooms, get_public_rooms_filtered, get_room_visibility, set_room_visibility,
+        },
+        room::Visibility,
+    },
+    directory::{PublicRoomsChunk, RoomTypeFilter},
+};
+
+use super::EndpointExt as _;
+use crate::{
+    error::Error,
+    extract::{Authed, Open},
+    gate::Gate,
+    respond::Matrix,
+};
+
+/// Rooms of one page, when the client names no limit and at most.
+const PAGE_ROOMS: usize = 100;
+
+pub(super) fn router<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Gate: FromRef<S>,
+    Rooms: FromRef<S>,
+{
+    Router::new()
+        .endpoint::<get_public_rooms::v3::Request, _, _>(get_public_rooms)
+        .endpoint::<get_public_rooms_filtered::v3::Request, _, _>(get_public_rooms_filtered)
+        .endpoint::<get_room_visibility::v3::Request, _, _>(get_room_visibility)
+        .endpoint::<set_room_visibility::v3::Request, _, _>(set_room_visibility)
+}
+
+fn page_limit(limit: Option<UInt>) -> usize {
+    limit
+        .map_or(PAGE_ROOMS, |limit| usize::try_from(limit).unwrap_or(PAGE_ROOMS))
+        .clamp(1, PAGE_ROOMS)
+}
+
+fn local_only(rooms: &Rooms, server: Option<&ServerName>) -> Result<(), Error> {
+    match server {
+        Some(server) if server != rooms.server_name() => {
+            Err(Error::not_found(format!("The room directory of {server} cannot be reached")))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn get_public_rooms(
+    State(rooms): State<Rooms>,
+    Open { req }: Open<get_public_rooms::v3::Request>,
+) -> Result<Matrix<get_public_rooms::v3::Response>, Error> {
+    local_only(&rooms, req.server.as_deref())?;
+    let query = PublicRoomsQuery {
+        limit: page_limit(req.limit),
+        since: req.since.as_deref(),
+        ..PublicRoomsQuery::default()
+    };
+    let PublicRoomsPage { chunk, next_batch, prev_batch, total } =
+        rooms.public_rooms(query).await?;
+    Ok(Matrix(get_public_rooms::v3::Response {
+        chunk: chunk.into_iter().map(self::chunk).collect::<Result<_, _>>()?,
+        next_batch,
+        prev_batch,
+        total_room_count_estimate: UInt::try_from(total).ok(),
+    }))
+}
+
+async fn get_public_rooms_filtered(
+    State(rooms): State<Rooms>,
+    Authed { req, .. }: Authed<get_public_rooms_filtered::v3::Request>,
+) -> Result<Matrix<get_public_rooms_filtered::v3::Response>, Error> {
+    local_only(&rooms, req.server.as_deref())?;
+    let types: Option<Vec<Option<String>>> = (!req.filter.room_types.is_empty())
+        .then(|| req.filter.room_types.iter().map(room_type).collect());
+    let query = PublicRoomsQuery {
+        search: req.filter.generic_search_term.as_deref(),
+        room_types: types.as_deref(),
+        limit: page_limit(req.limit),
+        since: req.since.as_deref(),
+    };
+    let PublicRoomsPage { chunk, next_batch, prev_batch, total } =
+        rooms.public_rooms(query).await?;
+    Ok(Matrix(get_public_rooms_filtered::v3::Response {
+        chunk: chunk.into_iter().map(self::chunk).collect::<Result<_, _>>()?,
+        next_batch,
+        prev_batch,
+        total_room_count_estimate: UInt::try_from(total).ok(),
+    }))
+}
+
+fn room_type(filter: &RoomTypeFilter) -> Option<String> {
+    match filter {
+        RoomTypeFilter::Default => None,
+        other => other.as_str().map(str::to_owned),
+    }
+}
+
+/// What a directory says of a room, in the specification's form.
+pub(super) fn chunk(room: PublicRoom) -> Result<PublicRoomsChunk, Error> {
+    let avatar_url = room.avatar_url.map(Into::into);
+    Ok(PublicRoomsChunk {
+        canonical_alias: room.canonical_alias,
+        name: room.name,
+        num_joined_members: UInt::try_from(room.num_joined_members).unwrap_or(UInt::MAX),
+        room_id: room.room_id,
+        topic: room.topic,
+        world_readable: room.world_readable,
+        guest_can_join: room.guest_can_join,
+        avatar_url,
+        join_rule: room.join_rule.into(),
+        room_type: room.room_type.map(Into::into),
+    })
+}
+
+async fn get_room_visibility(
+    State(rooms): State<Rooms>,
+    Open { req }: Open<get_room_visibility::v3::Request>,
+) -> Result<Matrix<get_room_visibility::v3::Response>, Error> {
+    let published = rooms.is_published(&req.room_id).await?;
+    let visibility = if published { Visibility::Public } else { Visibility::Private };
+    Ok(Matrix(get_room_visibility::v3::Response { visibility }))
+}
+
+async fn set_room_visibility(
+    State(rooms): State<Rooms>,
+    Authed { session, req }: Authed<set_room_visibility::v3::Request>,
+) -> Result<Matrix<set_room_visibility::v3::Response>, Error> {
+    let published = match req.visibility {
+        Visibility::Public => true,
+        Visibility::Private => false,
+        other => return Err(Error::invalid_param(format!("unknown visibility {other}"))),
+    };
+    rooms.set_published(&session.user_id, &req.room_id, published).await?;
+    Ok(Matrix(set_room_visibility::v3::Response::new()))
+}

@@ -1,0 +1,84 @@
+//! `/versions`, `/capabilities` and `/.well-known/matrix/client` ([spec])
+//!
+//! [spec]: https://spec.matrix.org/v1.19/client-server-api/#capabilities-negotiation
+
+use axum::{
+    Router,
+    extract::{FromRef, State},
+    routing::get,
+};
+use events::RoomVersion;
+use rooms::Rooms;
+use ruma::api::client::discovery::get_capabilities;
+use serde_json::{Map, json};
+
+use super::EndpointExt as _;
+use crate::{error::Error, extract::Authed, gate::Gate, respond::RawJson};
+
+/// The versions of the specification whose endpoints, as far as they are built, have this form.
+const VERSIONS: &[&str] = &[
+    "r0.0.1", "r0.1.0", "r0.2.0", "r0.3.0", "r0.4.0", "r0.5.0", "r0.6.0", "r0.6.1", "v1.1", "v1.2",
+    "v1.3", "v1.4", "v1.5", "v1.6", "v1.7", "v1.8", "v1.9", "v1.10", "v1.11", "v1.12", "v1.13",
+    "v1.14", "v1.15", "v1.16", "v1.17", "v1.18", "v1.19",
+];
+
+pub(super) fn router<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Gate: FromRef<S>,
+    Rooms: FromRef<S>,
+{
+    Router::new()
+        .endpoint::<get_capabilities::v3::Request, _, _>(get_capabilities)
+        .route("/_matrix/client/versions", get(get_supported_versions))
+        .route("/.well-known/matrix/client", get(discover_homeserver))
+}
+
+async fn get_supported_versions() -> RawJson {
+    let body = json!({
+        "versions": VERSIONS,
+        "unstable_features": {
+            "im.meridian.ws": true,
+            "org.matrix.msc4222": true,
+            "uk.tcpip.msc4133": true,
+            "uk.tcpip.msc4133.stable": true,
+        },
+        "server": { "name": "Meridian", "version": env!("CARGO_PKG_VERSION") },
+    });
+    RawJson(body.to_string().into())
+}
+
+async fn discover_homeserver(State(gate): State<Gate>) -> Result<RawJson, Error> {
+    let base_url = gate
+        .config()
+        .public_url
+        .as_deref()
+        .ok_or_else(|| Error::not_found("This server advertises no address"))?;
+    Ok(RawJson(json!({ "m.homeserver": { "base_url": base_url } }).to_string().into()))
+}
+
+async fn get_capabilities(
+    State(gate): State<Gate>,
+    State(rooms): State<Rooms>,
+    Authed { .. }: Authed<get_capabilities::v3::Request>,
+) -> RawJson {
+    let available: Map<_, _> =
+        RoomVersion::all().map(|version| (version.as_str().to_owned(), "stable".into())).collect();
+    let password = gate.config().password_login;
+    let body = json!({
+        "capabilities": {
+            "m.change_password": { "enabled": password },
+            "m.room_versions": {
+                "default": rooms.default_room_version().as_str(),
+                "available": available,
+            },
+            "m.set_displayname": { "enabled": true },
+            "m.set_avatar_url": { "enabled": true },
+            "m.3pid_changes": { "enabled": false },
+            "m.get_login_token": { "enabled": true },
+            "m.profile_fields": { "enabled": true },
+            "uk.tcpip.msc4133.profile_fields": { "enabled": true },
+        },
+    });
+    RawJson(body.to_string().into())
+}

@@ -1,0 +1,273 @@
+//! `/rooms/{roomId}/{join,invite,leave,kick,ban,unban,forget,members,joined_members}`, `/join`,
+//! `/knock`, `/joined_rooms` ([spec])
+//!
+//! [spec]: https://spec.matrix.org/v1.19/client-server-api/#room-membership
+
+use std::collections::BTreeMap;
+
+use accounts::Accounts;
+use axum::{
+    Router,
+    extract::{FromRef, State},
+};
+use rooms::{JoinRequest, KnockRequest, MembershipChange, Profile, Rooms};
+use ruma::{
+    OwnedRoomId, RoomOrAliasId, UserId,
+    api::client::{
+        knock::knock_room,
+        membership::{
+            ban_user, forget_room, get_member_events, invite_user, join_room_by_id,
+            join_room_by_id_or_alias, joined_members, joined_rooms, kick_user, leave_room,
+            unban_user,
+        },
+    },
+    events::room::member::MembershipState,
+};
+use sync::Sync as SyncEngine;
+
+use super::EndpointExt as _;
+use crate::{error::Error, extract::Authed, gate::Gate, limits::Action, render, respond::Matrix};
+
+pub(super) fn router<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Gate: FromRef<S>,
+    Accounts: FromRef<S>,
+    Rooms: FromRef<S>,
+    SyncEngine: FromRef<S>,
+{
+    Router::new()
+        .endpoint::<ban_user::v3::Request, _, _>(ban_user)
+        .endpoint::<forget_room::v3::Request, _, _>(forget_room)
+        .endpoint::<get_member_events::v3::Request, _, _>(get_member_events)
+        .endpoint::<invite_user::v3::Request, _, _>(invite_user)
+        .endpoint::<join_room_by_id::v3::Request, _, _>(join_room_by_id)
+        .endpoint::<join_room_by_id_or_alias::v3::Request, _, _>(join_room_by_id_or_alias)
+        .endpoint::<joined_members::v3::Request, _, _>(joined_members)
+        .endpoint::<joined_rooms::v3::Request, _, _>(joined_rooms)
+        .endpoint::<kick_user::v3::Request, _, _>(kick_user)
+        .endpoint::<knock_room::v3::Request, _, _>(knock_room)
+        .endpoint::<leave_room::v3::Request, _, _>(leave_room)
+        .endpoint::<unban_user::v3::Request, _, _>(unban_user)
+}
+
+/// What the user's member events say about them.
+pub(super) async fn profile(accounts: &Accounts, user: &UserId) -> Result<Profile, Error> {
+    let profile = accounts.profile(user).await?;
+    Ok(Profile { displayname: profile.displayname.clone(), avatar_url: profile.avatar_url.clone() })
+}
+
+/// The room that an id or an alias names.
+pub(super) async fn resolve(rooms: &Rooms, target: &RoomOrAliasId) -> Result<OwnedRoomId, Error> {
+    if let Ok(room_id) = <&ruma::RoomId>::try_from(target) {
+        return Ok(room_id.to_owned());
+    }
+    let alias = <&ruma::RoomAliasId>::try_from(target)
+        .map_err(|_| Error::invalid_param(format!("{target} is neither a room id nor an alias")))?;
+    rooms
+        .resolve_alias(alias)
+        .await?
+        .ok_or_else(|| Error::not_found(format!("Room alias {alias} not found")))
+}
+
+async fn join(
+    rooms: &Rooms,
+    accounts: &Accounts,
+    session: &accounts::Session,
+    room_id: &ruma::RoomId,
+    reason: Option<&str>,
+) -> Result<(), Error> {
+    let profile = profile(accounts, &session.user_id).await?;
+    let request = JoinRequest {
+        room_id,
+        user: &session.user_id,
+        profile,
+        guest: session.guest,
+        reason,
+        extra: None,
+    };
+    rooms.join(request).await.map_err(|error| match error {
+        // A room that no server known to us is in cannot be joined; Synapse answers 404.
+        rooms::Error::NotFound(_) => Error::not_found(
+            "Can't join remote room because no servers that are in the room have been provided.",
+        ),
+        other => other.into(),
+    })
+}
+
+async fn join_room_by_id(
+    State(gate): State<Gate>,
+    State(rooms): State<Rooms>,
+    State(accounts): State<Accounts>,
+    Authed { session, req }: Authed<join_room_by_id::v3::Request>,
+) -> Result<Matrix<join_room_by_id::v3::Response>, Error> {
+    gate.limit_user(Action::Join, &session)?;
+    join(&rooms, &accounts, &session, &req.room_id, req.reason.as_deref()).await?;
+    Ok(Matrix(join_room_by_id::v3::Response { room_id: req.room_id }))
+}
+
+async fn join_room_by_id_or_alias(
+    State(gate): State<Gate>,
+    State(rooms): State<Rooms>,
+    State(accounts): State<Accounts>,
+    Authed { session, req }: Authed<join_room_by_id_or_alias::v3::Request>,
+) -> Result<Matrix<join_room_by_id_or_alias::v3::Response>, Error> {
+    gate.limit_user(Action::Join, &session)?;
+    let room_id = resolve(&rooms, &req.room_id_or_alias).await?;
+    join(&rooms, &accounts, &session, &room_id, req.reason.as_deref()).await?;
+    Ok(Matrix(join_room_by_id_or_alias::v3::Response { room_id }))
+}
+
+async fn knock_room(
+    State(gate): State<Gate>,
+    State(rooms): State<Rooms>,
+    State(accounts): State<Accounts>,
+    Authed { session, req }: Authed<knock_room::v3::Request>,
+) -> Result<Matrix<knock_room::v3::Response>, Error> {
+    gate.limit_user(Action::Join, &session)?;
+    let room_id = resolve(&rooms, &req.room_id_or_alias).await?;
+    let profile = profile(&accounts, &session.user_id).await?;
+    let knock = KnockRequest {
+        room_id: &room_id,
+        user: &session.user_id,
+        profile,
+        reason: req.reason.as_deref(),
+    };
+    rooms.knock(knock).await?;
+    Ok(Matrix(knock_room::v3::Response { room_id }))
+}
+
+async fn invite_user(
+    State(gate): State<Gate>,
+    State(rooms): State<Rooms>,
+    State(accounts): State<Accounts>,
+    Authed { session, req }: Authed<invite_user::v3::Request>,
+) -> Result<Matrix<invite_user::v3::Response>, Error> {
+    gate.limit_user(Action::Invite, &session)?;
+    let invite_user::v3::InvitationRecipient::UserId(recipient) = &req.recipient else {
+        return Err(Error::new(
+            http::StatusCode::FORBIDDEN,
+            "M_THREEPID_DENIED",
+            "This server does not invite by third-party identifiers",
+        ));
+    };
+    let target = &recipient.user_id;
+    let profile = profile(&accounts, target).await?;
+    let change = MembershipChange {
+        room_id: &req.room_id,
+        sender: &session.user_id,
+        target,
+        reason: recipient.reason.as_deref(),
+    };
+    rooms.invite(change, profile, false).await?;
+    Ok(Matrix(invite_user::v3::Response::new()))
+}
+
+async fn leave_room(
+    State(rooms): State<Rooms>,
+    Authed { session, req }: Authed<leave_room::v3::Request>,
+) -> Result<Matrix<leave_room::v3::Response>, Error> {
+    rooms.leave(&req.room_id, &session.user_id, req.reason.as_deref()).await?;
+    Ok(Matrix(leave_room::v3::Response::new()))
+}
+
+async fn kick_user(
+    State(rooms): State<Rooms>,
+    Authed { session, req }: Authed<kick_user::v3::Request>,
+) -> Result<Matrix<kick_user::v3::Response>, Error> {
+    let change = MembershipChange {
+        room_id: &req.room_id,
+        sender: &session.user_id,
+        target: &req.user_id,
+        reason: req.reason.as_deref(),
+    };
+    rooms.kick(change).await?;
+    Ok(Matrix(kick_user::v3::Response::new()))
+}
+
+async fn ban_user(
+    State(rooms): State<Rooms>,
+    Authed { session, req }: Authed<ban_user::v3::Request>,
+) -> Result<Matrix<ban_user::v3::Response>, Error> {
+    let change = MembershipChange {
+        room_id: &req.room_id,
+        sender: &session.user_id,
+        target: &req.user_id,
+        reason: req.reason.as_deref(),
+    };
+    rooms.ban(change).await?;
+    Ok(Matrix(ban_user::v3::Response::new()))
+}
+
+async fn unban_user(
+    State(rooms): State<Rooms>,
+    Authed { session, req }: Authed<unban_user::v3::Request>,
+) -> Result<Matrix<unban_user::v3::Response>, Error> {
+    let change = MembershipChange {
+        room_id: &req.room_id,
+        sender: &session.user_id,
+        target: &req.user_id,
+        reason: req.reason.as_deref(),
+    };
+    rooms.unban(change).await?;
+    Ok(Matrix(unban_user::v3::Response::new()))
+}
+
+async fn forget_room(
+    State(rooms): State<Rooms>,
+    Authed { session, req }: Authed<forget_room::v3::Request>,
+) -> Result<Matrix<forget_room::v3::Response>, Error> {
+    rooms.forget(&req.room_id, &session.user_id).await?;
+    Ok(Matrix(forget_room::v3::Response::new()))
+}
+
+async fn get_member_events(
+    State(rooms): State<Rooms>,
+    State(sync): State<SyncEngine>,
+    Authed { session, req }: Authed<get_member_events::v3::Request>,
+) -> Result<Matrix<get_member_events::v3::Response>, Error> {
+    let at = req.at.as_deref().map(|token| sync.position_of(token)).transpose()?;
+    let members = rooms
+        .members(
+            &session.user_id,
+            &req.room_id,
+            at,
+            req.membership.as_ref(),
+            req.not_membership.as_ref(),
+        )
+        .await?;
+    let chunk = render::state_events(&rooms, &session, &req.room_id, &members).await?;
+    Ok(Matrix(get_member_events::v3::Response { chunk }))
+}
+
+async fn joined_members(
+    State(rooms): State<Rooms>,
+    Authed { session, req }: Authed<joined_members::v3::Request>,
+) -> Result<Matrix<joined_members::v3::Response>, Error> {
+    let members = rooms.joined_members(&session.user_id, &req.room_id).await?;
+    let joined: BTreeMap<_, _> = members
+        .into_iter()
+        .map(|(user_id, profile)| {
+            let member = joined_members::v3::RoomMember {
+                display_name: profile.displayname,
+                avatar_url: profile.avatar_url.map(Into::into),
+            };
+            (user_id, member)
+        })
+        .collect();
+    Ok(Matrix(joined_members::v3::Response { joined }))
+}
+
+async fn joined_rooms(
+    State(rooms): State<Rooms>,
+    Authed { session, .. }: Authed<joined_rooms::v3::Request>,
+) -> Result<Matrix<joined_rooms::v3::Response>, Error> {
+    let joined_rooms = rooms
+        .rooms_of(&session.user_id)
+        .await?
+        .into_iter()
+        .filter(|room| room.membership == MembershipState::Join)
+        .map(|room| room.room_id)
+        .collect();
+    Ok(Matrix(joined_rooms::v3::Response { joined_rooms }))
+}

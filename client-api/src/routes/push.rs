@@ -1,0 +1,166 @@
+//! `/_matrix/client/*/pushrules` ([spec])
+//!
+//! Pushers come with the push crate; until then their endpoints are unrecognized.
+//!
+//! [spec]: https://spec.matrix.org/v1.19/client-server-api/#push-rules-api
+
+use accounts::{Accounts, PushRulesError};
+use axum::{
+    Router,
+    extract::{FromRef, State},
+};
+use ruma::{
+    api::client::push::{
+        PushRule, delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled,
+        get_pushrules_all, get_pushrules_global_scope, set_pushrule, set_pushrule_actions,
+        set_pushrule_enabled,
+    },
+    push::{AnyPushRuleRef, InsertPushRuleError, RemovePushRuleError},
+};
+
+use super::EndpointExt as _;
+use crate::{error::Error, extract::Authed, gate::Gate, respond::Matrix};
+
+pub(super) fn router<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Gate: FromRef<S>,
+    Accounts: FromRef<S>,
+{
+    Router::new()
+        .endpoint::<delete_pushrule::v3::Request, _, _>(delete_pushrule)
+        .endpoint::<get_pushrule::v3::Request, _, _>(get_pushrule)
+        .endpoint::<get_pushrule_actions::v3::Request, _, _>(get_pushrule_actions)
+        .endpoint::<get_pushrule_enabled::v3::Request, _, _>(get_pushrule_enabled)
+        .endpoint::<get_pushrules_all::v3::Request, _, _>(get_pushrules_all)
+        .endpoint::<get_pushrules_global_scope::v3::Request, _, _>(get_pushrules_global_scope)
+        .endpoint::<set_pushrule::v3::Request, _, _>(set_pushrule)
+        .endpoint::<set_pushrule_actions::v3::Request, _, _>(set_pushrule_actions)
+        .endpoint::<set_pushrule_enabled::v3::Request, _, _>(set_pushrule_enabled)
+}
+
+fn no_rule() -> Error {
+    Error::not_found("Push rule not found")
+}
+
+fn render(rule: AnyPushRuleRef<'_>) -> PushRule {
+    match rule {
+        AnyPushRuleRef::Override(rule) | AnyPushRuleRef::Underride(rule) => rule.clone().into(),
+        AnyPushRuleRef::Content(rule) => rule.clone().into(),
+        AnyPushRuleRef::Room(rule) => rule.clone().into(),
+        AnyPushRuleRef::Sender(rule) => rule.clone().into(),
+    }
+}
+
+async fn get_pushrules_all(
+    State(accounts): State<Accounts>,
+    Authed { session, .. }: Authed<get_pushrules_all::v3::Request>,
+) -> Result<Matrix<get_pushrules_all::v3::Response>, Error> {
+    let rules = accounts.push_rules(&session.user_id).await?;
+    Ok(Matrix(get_pushrules_all::v3::Response { global: (*rules).clone() }))
+}
+
+async fn get_pushrules_global_scope(
+    State(accounts): State<Accounts>,
+    Authed { session, .. }: Authed<get_pushrules_global_scope::v3::Request>,
+) -> Result<Matrix<get_pushrules_global_scope::v3::Response>, Error> {
+    let rules = accounts.push_rules(&session.user_id).await?;
+    Ok(Matrix(get_pushrules_global_scope::v3::Response { global: (*rules).clone() }))
+}
+
+async fn get_pushrule(
+    State(accounts): State<Accounts>,
+    Authed { session, req }: Authed<get_pushrule::v3::Request>,
+) -> Result<Matrix<get_pushrule::v3::Response>, Error> {
+    let rules = accounts.push_rules(&session.user_id).await?;
+    let rule = rules.get(req.kind, &req.rule_id).map(render).ok_or_else(no_rule)?;
+    Ok(Matrix(get_pushrule::v3::Response { rule }))
+}
+
+async fn get_pushrule_actions(
+    State(accounts): State<Accounts>,
+    Authed { session, req }: Authed<get_pushrule_actions::v3::Request>,
+) -> Result<Matrix<get_pushrule_actions::v3::Response>, Error> {
+    let rules = accounts.push_rules(&session.user_id).await?;
+    let rule = rules.get(req.kind, &req.rule_id).ok_or_else(no_rule)?;
+    let actions = rule.actions().to_vec();
+    Ok(Matrix(get_pushrule_actions::v3::Response { actions }))
+}
+
+async fn get_pushrule_enabled(
+    State(accounts): State<Accounts>,
+    Authed { session, req }: Authed<get_pushrule_enabled::v3::Request>,
+) -> Result<Matrix<get_pushrule_enabled::v3::Response>, Error> {
+    let rules = accounts.push_rules(&session.user_id).await?;
+    let enabled = rules.get(req.kind, &req.rule_id).ok_or_else(no_rule)?.enabled();
+    Ok(Matrix(get_pushrule_enabled::v3::Response { enabled }))
+}
+
+async fn set_pushrule(
+    State(accounts): State<Accounts>,
+    Authed { session, req }: Authed<set_pushrule::v3::Request>,
+) -> Result<Matrix<set_pushrule::v3::Response>, Error> {
+    let set_pushrule::v3::Request { rule, before, after } = req;
+    accounts
+        .change_push_rules(&session.user_id, |rules| {
+            rules.insert(rule, after.as_deref(), before.as_deref())
+        })
+        .await
+        .map_err(|error| refused(error, insert_error))?;
+    Ok(Matrix(set_pushrule::v3::Response::new()))
+}
+
+fn insert_error(error: InsertPushRuleError) -> Error {
+    match error {
+        InsertPushRuleError::UnknownRuleId => Error::not_found(error.to_string()),
+        other => Error::invalid_param(other.to_string()),
+    }
+}
+
+async fn delete_pushrule(
+    State(accounts): State<Accounts>,
+    Authed { session, req }: Authed<delete_pushrule::v3::Request>,
+) -> Result<Matrix<delete_pushrule::v3::Response>, Error> {
+    accounts
+        .change_push_rules(&session.user_id, |rules| rules.remove(req.kind, &req.rule_id))
+        .await
+        .map_err(|error| {
+            refused(error, |error| match error {
+                RemovePushRuleError::NotFound => no_rule(),
+                other => Error::invalid_param(other.to_string()),
+            })
+        })?;
+    Ok(Matrix(delete_pushrule::v3::Response::new()))
+}
+
+async fn set_pushrule_actions(
+    State(accounts): State<Accounts>,
+    Authed { session, req }: Authed<set_pushrule_actions::v3::Request>,
+) -> Result<Matrix<set_pushrule_actions::v3::Response>, Error> {
+    let set_pushrule_actions::v3::Request { kind, rule_id, actions } = req;
+    accounts
+        .change_push_rules(&session.user_id, |rules| rules.set_actions(kind, rule_id, actions))
+        .await
+        .map_err(|error| refused(error, |_missing| no_rule()))?;
+    Ok(Matrix(set_pushrule_actions::v3::Response::new()))
+}
+
+async fn set_pushrule_enabled(
+    State(accounts): State<Accounts>,
+    Authed { session, req }: Authed<set_pushrule_enabled::v3::Request>,
+) -> Result<Matrix<set_pushrule_enabled::v3::Response>, Error> {
+    let set_pushrule_enabled::v3::Request { kind, rule_id, enabled } = req;
+    accounts
+        .change_push_rules(&session.user_id, |rules| rules.set_enabled(kind, rule_id, enabled))
+        .await
+        .map_err(|error| refused(error, |_missing| no_rule()))?;
+    Ok(Matrix(set_pushrule_enabled::v3::Response::new()))
+}
+
+fn refused<E>(error: PushRulesError<E>, explain: impl FnOnce(E) -> Error) -> Error {
+    match error {
+        PushRulesError::Refused(error) => explain(error),
+        PushRulesError::TooLarge => Error::too_large("The push rules are too large"),
+        PushRulesError::Store(error) => error.into(),
+    }
+}

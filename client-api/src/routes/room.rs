@@ -1,0 +1,167 @@
+//! `/createRoom`, `/rooms/{roomId}/{aliases,event,timestamp_to_event,upgrade}`, `/room_summary`
+//! ([spec])
+//!
+//! [spec]: https://spec.matrix.org/v1.19/client-server-api/#rooms-1
+
+use accounts::Accounts;
+use axum::{
+    Router,
+    extract::{FromRef, State},
+};
+use rooms::{CreateRoom, InitialState, Preset, Rooms, UpgradeRoom};
+use ruma::{
+    MilliSecondsSinceUnixEpoch, UInt,
+    api::client::room::{
+        Visibility, aliases, create_room, get_event_by_timestamp, get_room_event, upgrade_room,
+    },
+};
+use serde_json::value::RawValue;
+
+use super::{EndpointExt as _, membership::profile};
+use crate::{error::Error, extract::Authed, gate::Gate, limits::Action, render, respond::Matrix};
+
+pub(super) fn router<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Gate: FromRef<S>,
+    Accounts: FromRef<S>,
+    Rooms: FromRef<S>,
+{
+    Router::new()
+        .endpoint::<aliases::v3::Request, _, _>(aliases)
+        .endpoint::<create_room::v3::Request, _, _>(create_room)
+        .endpoint::<get_event_by_timestamp::v1::Request, _, _>(get_event_by_timestamp)
+        .endpoint::<get_room_event::v3::Request, _, _>(get_room_event)
+        .endpoint::<upgrade_room::v3::Request, _, _>(upgrade_room)
+}
+
+async fn create_room(
+    State(gate): State<Gate>,
+    State(rooms): State<Rooms>,
+    State(accounts): State<Accounts>,
+    Authed { session, req }: Authed<create_room::v3::Request>,
+) -> Result<Matrix<create_room::v3::Response>, Error> {
+    if session.guest {
+        return Err(Error::forbidden("Guests may not create rooms"));
+    }
+    gate.limit_user(Action::RoomCreation, &session)?;
+    if !req.invite_3pid.is_empty() {
+        return Err(Error::new(
+            http::StatusCode::FORBIDDEN,
+            "M_THREEPID_DENIED",
+            "This server does not invite by third-party identifiers",
+        ));
+    }
+    let mut invitee_profiles = Vec::with_capacity(req.invite.len());
+    for user in &req.invite {
+        invitee_profiles.push((user.clone(), profile(&accounts, user).await?));
+    }
+    let request = CreateRoom {
+        creator: &session.user_id,
+        creator_profile: profile(&accounts, &session.user_id).await?,
+        invitee_profiles,
+        published: req.visibility == Visibility::Public,
+        room_alias_name: req.room_alias_name.as_deref(),
+        name: req.name.as_deref(),
+        topic: req.topic.as_deref(),
+        invite: req.invite.clone(),
+        room_version: req.room_version.as_ref().map(|version| version.as_str()),
+        creation_content: req.creation_content.as_ref().map(|content| content.json()),
+        initial_state: initial_state(&req)?,
+        preset: preset(&req)?,
+        is_direct: req.is_direct,
+        power_level_content_override: req
+            .power_level_content_override
+            .as_ref()
+            .map(|content| content.json()),
+    };
+    let room_id = rooms.create(request).await?;
+    Ok(Matrix(create_room::v3::Response { room_id }))
+}
+
+fn initial_state(req: &create_room::v3::Request) -> Result<Vec<InitialState>, Error> {
+    #[derive(serde::Deserialize)]
+    struct Event {
+        r#type: String,
+        #[serde(default)]
+        state_key: String,
+        content: Box<RawValue>,
+    }
+    req.initial_state
+        .iter()
+        .map(|raw| {
+            let event: Event = serde_json::from_str(raw.json().get())
+                .map_err(|error| Error::bad_json(format!("initial_state: {error}")))?;
+            Ok(InitialState {
+                event_type: event.r#type,
+                state_key: event.state_key,
+                content: event.content,
+            })
+        })
+        .collect()
+}
+
+fn preset(req: &create_room::v3::Request) -> Result<Option<Preset>, Error> {
+    use create_room::v3::RoomPreset as P;
+    Ok(match &req.preset {
+        None => None,
+        Some(P::PrivateChat) => Some(Preset::PrivateChat),
+        Some(P::TrustedPrivateChat) => Some(Preset::TrustedPrivateChat),
+        Some(P::PublicChat) => Some(Preset::PublicChat),
+        Some(other) => return Err(Error::bad_json(format!("unknown preset {other}"))),
+    })
+}
+
+async fn aliases(
+    State(rooms): State<Rooms>,
+    Authed { session, req }: Authed<aliases::v3::Request>,
+) -> Result<Matrix<aliases::v3::Response>, Error> {
+    let aliases = rooms.aliases_of(&session.user_id, &req.room_id).await?;
+    Ok(Matrix(aliases::v3::Response { aliases }))
+}
+
+async fn get_room_event(
+    State(rooms): State<Rooms>,
+    Authed { session, req }: Authed<get_room_event::v3::Request>,
+) -> Result<Matrix<get_room_event::v3::Response>, Error> {
+    let event = rooms.event(&session.user_id, &req.room_id, &req.event_id).await?;
+    let event = render::events(&rooms, &session, &req.room_id, &[event])
+        .await?
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::not_found("Event not found"))?;
+    Ok(Matrix(get_room_event::v3::Response { event }))
+}
+
+async fn get_event_by_timestamp(
+    State(rooms): State<Rooms>,
+    Authed { session, req }: Authed<get_event_by_timestamp::v1::Request>,
+) -> Result<Matrix<get_event_by_timestamp::v1::Response>, Error> {
+    let (event_id, ts) = rooms
+        .timestamp_to_event(&session.user_id, &req.room_id, req.ts.get().into(), req.dir)
+        .await?;
+    let ts = UInt::try_from(ts).unwrap_or(UInt::MAX);
+    Ok(Matrix(get_event_by_timestamp::v1::Response {
+        event_id,
+        origin_server_ts: MilliSecondsSinceUnixEpoch(ts),
+    }))
+}
+
+async fn upgrade_room(
+    State(gate): State<Gate>,
+    State(rooms): State<Rooms>,
+    State(accounts): State<Accounts>,
+    Authed { session, req }: Authed<upgrade_room::v3::Request>,
+) -> Result<Matrix<upgrade_room::v3::Response>, Error> {
+    gate.limit_user(Action::RoomCreation, &session)?;
+    let replacement_room = rooms
+        .upgrade(UpgradeRoom {
+            room_id: &req.room_id,
+            sender: &session.user_id,
+            sender_profile: profile(&accounts, &session.user_id).await?,
+            new_version: req.new_version.as_str(),
+            additional_creators: req.additional_creators,
+        })
+        .await?;
+    Ok(Matrix(upgrade_room::v3::Response { replacement_room }))
+}

@@ -1,0 +1,115 @@
+//! `GET /_matrix/client/*/sync` ([spec])
+//!
+//! The query is read by hand: ruma knows neither both spellings of `use_state_after` nor which
+//! values of `set_presence` are valid.
+//!
+//! [spec]: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync
+
+pub(crate) mod ws;
+
+use std::{sync::Arc, time::Duration};
+
+use accounts::{Accounts, Session};
+use axum::{
+    Router,
+    extract::{FromRef, State},
+    routing::get,
+};
+use ruma::presence::PresenceState;
+use serde::Deserialize;
+use sync::{Filter, StateAfter, Sync as SyncEngine, V3Request};
+
+use self::ws::Sockets;
+use crate::{error::Error, extract::AuthedRaw, gate::Gate, respond::RawJson};
+
+pub(super) fn router<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Gate: FromRef<S>,
+    Accounts: FromRef<S>,
+    SyncEngine: FromRef<S>,
+    Sockets: FromRef<S>,
+{
+    Router::new()
+        .merge(ws::router())
+        .route("/_matrix/client/r0/sync", get(sync_events))
+        .route("/_matrix/client/v3/sync", get(sync_events))
+}
+
+#[derive(Deserialize)]
+struct Query {
+    since: Option<String>,
+    filter: Option<String>,
+    #[serde(default)]
+    full_state: bool,
+    set_presence: Option<String>,
+    timeout: Option<u64>,
+    use_state_after: Option<bool>,
+    #[serde(rename = "org.matrix.msc4222.use_state_after")]
+    unstable_use_state_after: Option<bool>,
+}
+
+/// Which spelling of `state_after` was asked for, if any.
+pub(super) fn state_after(stable: Option<bool>, unstable: Option<bool>) -> Option<StateAfter> {
+    match (stable, unstable) {
+        (Some(true), _) => Some(StateAfter::Stable),
+        (_, Some(true)) => Some(StateAfter::Unstable),
+        _ => None,
+    }
+}
+
+/// ruma takes any text for a presence.
+pub(super) fn presence_state(text: Option<&str>) -> Result<PresenceState, Error> {
+    match text {
+        None | Some("online") => Ok(PresenceState::Online),
+        Some("unavailable") => Ok(PresenceState::Unavailable),
+        Some("offline") => Ok(PresenceState::Offline),
+        Some(other) => Err(Error::invalid_param(format!("{other:?} is not a presence"))),
+    }
+}
+
+/// A filter by id, or as JSON if it starts with `{`.
+pub(super) async fn filter(
+    accounts: &Accounts,
+    session: &Session,
+    filter: Option<&str>,
+) -> Result<Arc<Filter>, Error> {
+    let parse = |json: &str| {
+        Filter::parse(json).map(Arc::new).map_err(|error| Error::invalid_param(error.to_string()))
+    };
+    match filter {
+        None | Some("") => Ok(Arc::default()),
+        Some(json) if json.starts_with('{') => parse(json),
+        Some(id) => {
+            let json = accounts
+                .filter(&session.user_id, id)
+                .await?
+                .ok_or_else(|| Error::invalid_param(format!("There is no filter {id:?}")))?;
+            parse(json.get())
+        }
+    }
+}
+
+async fn sync_events(
+    State(accounts): State<Accounts>,
+    State(sync): State<SyncEngine>,
+    AuthedRaw { session, parts, .. }: AuthedRaw,
+) -> Result<RawJson, Error> {
+    let query: Query = serde_html_form::from_str(parts.uri.query().unwrap_or_default())
+        .map_err(|error| Error::invalid_param(format!("The query is not valid: {error}")))?;
+    let request = V3Request {
+        user: &session.user_id,
+        device: Some(&session.device_id),
+        since: query.since.as_deref().filter(|since| !since.is_empty()),
+        filter: filter(&accounts, &session, query.filter.as_deref()).await?,
+        full_state: query.full_state,
+        set_presence: presence_state(query.set_presence.as_deref())?,
+        use_state_after: state_after(query.use_state_after, query.unstable_use_state_after),
+        timeout: Duration::from_millis(query.timeout.unwrap_or(0)),
+    };
+    // Logging out ends a poll at once.
+    tokio::select! {
+        body = sync.v3(request) => Ok(RawJson(body?)),
+        () = accounts.session_ended(session.id) => Err(Error::unknown_token(false)),
+    }
+}

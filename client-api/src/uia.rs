@@ -1,0 +1,65 @@
+//! User-interactive authentication at the edge ([spec]).
+//!
+//! [spec]: https://spec.matrix.org/v1.19/client-server-api/#user-interactive-authentication-api
+
+use std::collections::BTreeMap;
+
+use accounts::{Accounts, Session, Stage, Uia, UiaDone, UiaError, UiaOutcome, UiaRequest};
+use http::{Method, StatusCode};
+use serde_json::value::RawValue;
+
+use crate::error::Error;
+
+/// What a request has to prove before it is carried out.
+pub(crate) struct Challenge<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) path: &'a str,
+    pub(crate) session: Option<&'a Session>,
+    /// What else the proof is bound to, such as the device to be deleted.
+    pub(crate) target: &'a str,
+    pub(crate) flows: &'a [&'a [Stage]],
+    pub(crate) auth: Option<&'a RawValue>,
+}
+
+/// Lets the request pass, or answers 401 with what is still to be done.
+pub(crate) async fn require(
+    accounts: &Accounts,
+    challenge: Challenge<'_>,
+) -> Result<UiaDone, Error> {
+    require_with(accounts, challenge, BTreeMap::new()).await
+}
+
+/// As [`require`], with parameters of stages.
+pub(crate) async fn require_with(
+    accounts: &Accounts,
+    challenge: Challenge<'_>,
+    params: BTreeMap<String, Box<RawValue>>,
+) -> Result<UiaDone, Error> {
+    let request = UiaRequest {
+        method: challenge.method.as_str(),
+        path: challenge.path,
+        user_id: challenge.session.map(|session| &*session.user_id),
+        target: challenge.target,
+    };
+    let offer = Uia { flows: challenge.flows, params };
+    match accounts.uia(request, offer, challenge.auth).await? {
+        UiaOutcome::Done(done) => Ok(done),
+        UiaOutcome::Incomplete(info) => {
+            let body = serde_json::to_value(&info).map_err(|error| Error::internal(&error))?;
+            Err(Error::uia(body))
+        }
+    }
+}
+
+impl From<UiaError> for Error {
+    fn from(error: UiaError) -> Self {
+        match error {
+            UiaError::Invalid(reason) => Self::bad_json(reason),
+            UiaError::UnknownSession => {
+                Self::new(StatusCode::FORBIDDEN, "M_FORBIDDEN", error.to_string())
+            }
+            UiaError::Busy => Self::limit_exceeded(std::time::Duration::from_secs(1)),
+            UiaError::Store(error) => error.into(),
+        }
+    }
+}

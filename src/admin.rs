@@ -1,0 +1,121 @@
+//! The commands of an operator, carried out by whoever has the store open.
+//!
+//! A running region has its data directory to itself, so `meridian user create` cannot open it: it
+//! asks the region over a socket in that directory, which only the directory's owner can reach.
+//! One request is one line of JSON; answers are lines too, the last one being the outcome.
+
+mod client;
+mod server;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use ruma::OwnedUserId;
+use serde::{Deserialize, Serialize};
+use storage::dump::{self, Progress};
+
+pub(crate) use self::{client::request, server::listen};
+use crate::app_state::AppState;
+
+/// Where the socket is.
+pub(crate) fn socket_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("admin.sock")
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Request {
+    CreateUser { localpart: String, password: String, admin: bool },
+    SetPassword { user: String, password: String },
+    Deactivate { user: String, erase: bool },
+    CreateToken { token: Option<String>, uses: Option<u32>, expires_at: Option<u64> },
+    Backup { file: PathBuf },
+    Verify,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    /// Long work goes on.
+    Progress {
+        rows: u64,
+        bytes: u64,
+        table: String,
+    },
+    /// It is done; a line for the operator.
+    Done(String),
+    Failed(String),
+}
+
+/// Carries a request out. `progress` is told how long work goes on.
+pub(crate) async fn execute(
+    state: &AppState,
+    request: Request,
+    progress: impl FnMut(Answer) + Send + 'static,
+) -> anyhow::Result<String> {
+    match request {
+        Request::CreateUser { localpart, password, admin } => {
+            let new = accounts::NewUser {
+                localpart: Some(&localpart),
+                password: Some(&password),
+                admin,
+                ..accounts::NewUser::default()
+            };
+            let user = state.accounts.register(new).await?;
+            Ok(format!("created {}", user.user_id))
+        }
+        Request::SetPassword { user, password } => {
+            let user = existing(state, &user).await?;
+            state.accounts.set_password(&user, &password, accounts::EndSessions::All).await?;
+            Ok(format!("changed the password of {user} and logged it out everywhere"))
+        }
+        Request::Deactivate { user, erase } => {
+            let user = existing(state, &user).await?;
+            let AppState { accounts, devices, rooms, .. } = state;
+            client_api::close_account(accounts, devices, rooms, &user, erase).await?;
+            Ok(format!("deactivated {user}"))
+        }
+        Request::CreateToken { token, uses, expires_at } => {
+            let new = accounts::NewRegistrationToken { token, uses_allowed: uses, expires_at };
+            let token = state.accounts.create_registration_token(new).await?;
+            Ok(token.token)
+        }
+        Request::Backup { file } => backup(state, file, progress).await,
+        Request::Verify => verify(state, progress).await,
+    }
+}
+
+async fn existing(state: &AppState, user: &str) -> anyhow::Result<OwnedUserId> {
+    let user_id =
+        state.accounts.user_id(user).with_context(|| format!("{user:?} is not a user name"))?;
+    match state.accounts.user(&user_id).await? {
+        Some(_) => Ok(user_id),
+        None => bail!("there is no user {user_id}"),
+    }
+}
+
+fn told(now: &Progress) -> Answer {
+    Answer::Progress { rows: now.rows, bytes: now.bytes, table: now.table.clone() }
+}
+
+async fn backup(
+    state: &AppState,
+    file: PathBuf,
+    mut progress: impl FnMut(Answer) + Send + 'static,
+) -> anyhow::Result<String> {
+    let store = state.store.clone();
+    let target = file.clone();
+    let work = move || dump::dump(&store, &target, &mut |now| progress(told(now)));
+    let written = tokio::task::spawn_blocking(work).await.context("the backup broke off")??;
+    Ok(format!("wrote {} rows ({} bytes) to {}", written.rows, written.bytes, file.display()))
+}
+
+async fn verify(
+    state: &AppState,
+    mut progress: impl FnMut(Answer) + Send + 'static,
+) -> anyhow::Result<String> {
+    let store = state.store.clone();
+    let work = move || dump::verify(&store, &mut |now| progress(told(now)));
+    let read = tokio::task::spawn_blocking(work).await.context("the check broke off")??;
+    Ok(format!("whole: {} rows in {} tables", read.rows, read.tables))
+}

@@ -1,0 +1,45 @@
+//! The one struct that knows every piece. Routers ask for the pieces that they name.
+
+use accounts::Accounts;
+use axum::extract::FromRef;
+use client_api::{Gate, Sockets};
+use devices::Devices;
+use metrics_exporter_prometheus::PrometheusHandle;
+use presence::Presence;
+use rooms::Rooms;
+use storage::Store;
+use sync::Sync;
+
+#[derive(Clone)]
+pub(crate) struct AppState {
+    pub(crate) gate: Gate,
+    pub(crate) store: Store,
+    pub(crate) accounts: Accounts,
+    pub(crate) devices: Devices,
+    pub(crate) presence: Presence,
+    pub(crate) rooms: Rooms,
+    pub(crate) sync: Sync,
+    pub(crate) sockets: Sockets,
+    pub(crate) metrics: Option<PrometheusHandle>,
+}
+
+macro_rules! piece {
+    ($($field:ident: $type:ty),* $(,)?) => {$(
+        impl FromRef<AppState> for $type {
+            fn from_ref(state: &AppState) -> Self {
+                state.$field.clone()
+            }
+        }
+    )*};
+}
+piece!(
+    gate: Gate,
+    store: Store,
+    accounts: Accounts,
+    devices: Devices,
+    presence: Presence,
+    rooms: Rooms,
+    sync: Sync,
+    sockets: Sockets,
+    metrics: Option<PrometheusHandle>,
+);

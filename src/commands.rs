@@ -1,0 +1,121 @@
+//! The command line.
+
+mod admin;
+mod serve;
+mod store;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+
+/// A Matrix homeserver for one region of a very large chat system.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    /// The configuration file; `meridian.toml` is used if it exists.
+    #[arg(long, global = true, env = "MERIDIAN_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the region (what happens without a command).
+    Serve,
+    /// Create and change users; works while the region runs, too.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Registration tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// The configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Write everything into one file; works while the region runs, too.
+    Backup { file: PathBuf },
+    /// Read a backup into an empty data directory.
+    Restore { file: PathBuf },
+    /// Read every row of the data, or of a backup, and say whether it is whole.
+    Verify {
+        /// A backup; the data directory if left out.
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Create a user. The password is read from standard input unless it is given.
+    Create {
+        name: String,
+        #[arg(long)]
+        password: Option<String>,
+        /// Make the user an administrator.
+        #[arg(long)]
+        admin: bool,
+    },
+    /// Change a password and log the user out everywhere.
+    Password {
+        name: String,
+        #[arg(long)]
+        password: Option<String>,
+    },
+    /// Close an account for good: log it out, leave its rooms.
+    Deactivate {
+        name: String,
+        /// Forget the profile as well.
+        #[arg(long)]
+        erase: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Create a registration token and print it.
+    Create {
+        /// Its text; drawn if left out.
+        token: Option<String>,
+        /// How often it can be used.
+        #[arg(long)]
+        uses: Option<u32>,
+        /// For how many hours.
+        #[arg(long)]
+        hours: Option<u64>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Say whether the configuration is valid.
+    Check,
+    /// Print an annotated example with every key.
+    Example,
+}
+
+/// Runs the command.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    if let Some(Command::Config(ConfigCommand::Example)) = cli.command {
+        print!("{}", Config::example());
+        return Ok(());
+    }
+    let config = Config::load(cli.config.as_deref())?;
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(&config),
+        Command::User(command) => admin::user(&config, command),
+        Command::Token(command) => admin::token(&config, command),
+        Command::Config(_) => {
+            println!("the configuration is valid");
+            Ok(())
+        }
+        Command::Backup { file } => store::backup(&config, &file),
+        Command::Restore { file } => store::restore(&config, &file),
+        Command::Verify { file } => store::verify(&config, file.as_deref()),
+    }
+}
+
+/// The runtime of every command.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}

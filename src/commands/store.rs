@@ -1,0 +1,64 @@
+//! `meridian backup`, `restore`, `verify`.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use stdx::Rng;
+
+use super::admin::carry_out;
+use crate::{
+    admin::{Answer, Request},
+    config::Config,
+};
+
+fn bar() -> ProgressBar {
+    let style =
+        ProgressStyle::with_template("{spinner} {human_pos} rows, {per_sec}, {elapsed} {wide_msg}");
+    let bar = ProgressBar::new_spinner();
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn show(bar: &ProgressBar, rows: u64, table: &str) {
+    bar.set_position(rows);
+    bar.set_message(table.to_owned());
+}
+
+/// Has the region do it, or does it on the region's data, with a bar.
+fn carry_out_with_bar(config: &Config, request: Request) -> anyhow::Result<()> {
+    let bar = bar();
+    carry_out(config, request, move |answer| {
+        if let Answer::Progress { rows, table, .. } = answer {
+            show(&bar, rows, &table);
+        }
+    })
+}
+
+pub(super) fn backup(config: &Config, file: &Path) -> anyhow::Result<()> {
+    // The region may have another working directory than this command.
+    let file = std::path::absolute(file).context("the path of the backup is not valid")?;
+    carry_out_with_bar(config, Request::Backup { file })
+}
+
+pub(super) fn restore(config: &Config, file: &Path) -> anyhow::Result<()> {
+    let bar = bar();
+    let rng = Rng::from_system();
+    let read = storage::dump::restore(file, &config.storage()?, rng.next_u64(), &mut |now| {
+        show(&bar, now.rows, &now.table);
+    })?;
+    bar.finish_and_clear();
+    println!("restored {} rows into {}", read.rows, config.data_dir.display());
+    Ok(())
+}
+
+pub(super) fn verify(config: &Config, file: Option<&Path>) -> anyhow::Result<()> {
+    let Some(file) = file else { return carry_out_with_bar(config, Request::Verify) };
+    let bar = bar();
+    let read = storage::dump::check(file, &mut |now| show(&bar, now.rows, &now.table))?;
+    bar.finish_and_clear();
+    println!("whole: {} rows in {} tables", read.rows, read.tables);
+    Ok(())
+}

@@ -1,0 +1,331 @@
+//! The sections of `meridian.toml` and how they become the crates' own configuration.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use ruma::OwnedServerName;
+
+use super::section::section;
+
+section! {
+    /// Meridian's configuration. Every line that starts with `#=` shows a default; take away the
+    /// `#= ` to change it. The same keys can be set by the environment: MERIDIAN_LISTEN, or
+    /// MERIDIAN_STORAGE__ENGINE for `engine` under `[storage]`.
+    pub struct Config {
+        /// The name of this region: the part after the colon in every user's id. It cannot be
+        /// changed once there are users.
+        server_name: String = "localhost".to_owned(),
+        /// The address to listen on. Put a reverse proxy or `[tls]` in front of anything but
+        /// loopback.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8008)),
+        /// Where all data is kept.
+        data_dir: PathBuf = PathBuf::from("data"),
+        /// The address under which clients reach this region, for `/.well-known/matrix/client`.
+        /// Left out, nothing is advertised.
+        public_url: Option<String> = None,
+    }
+    sections {
+        storage: Storage,
+        tls: Tls,
+        registration: Registration,
+        login: Login,
+        rooms: Rooms,
+        presence: Presence,
+        http: Http,
+        rate_limits: RateLimits,
+        logging: Logging,
+    }
+}
+
+section! {
+    /// How data is kept.
+    pub struct Storage {
+        /// "fjall" (the default), "sled", or "memory", which forgets everything at the end.
+        engine: String = "fjall".to_owned(),
+        /// Below this much free disk space (MiB) changes are refused and reads go on. 0 switches
+        /// the check off.
+        low_water_mib: u64 = 512,
+        /// A file of this size (MiB) is kept to be given up when the disk is full, so that the
+        /// store can still be opened.
+        ballast_mib: u64 = 64,
+    }
+}
+
+section! {
+    /// TLS 1.2 and 1.3 on the listening address. Without it the address speaks plain HTTP.
+    pub struct Tls {
+        /// The certificate chain, a PEM file.
+        certificate: Option<PathBuf> = None,
+        /// Its private key, a PEM file.
+        private_key: Option<PathBuf> = None,
+    }
+}
+
+section! {
+    /// Who may create an account.
+    pub struct Registration {
+        /// Whether anybody may register through a client.
+        enabled: bool = true,
+        /// Ask for a registration token (see `meridian token create`).
+        require_token: bool = false,
+        /// Whether guests may register.
+        guests: bool = false,
+        /// For tools that register users with a secret at `/_synapse/admin/v1/register`.
+        shared_secret: Option<String> = None,
+        /// A link to the terms that a new user has to accept.
+        terms_url: Option<String> = None,
+    }
+}
+
+section! {
+    /// How users log in, and for how long.
+    pub struct Login {
+        /// Log in with a password.
+        password: bool = true,
+        /// Minutes for which an access token is valid, for clients that can refresh it.
+        access_token_minutes: u64 = 60,
+    }
+    sections {
+        jwt: Jwt,
+    }
+}
+
+section! {
+    /// Log in with a JSON Web Token of another system (`org.matrix.login.jwt`).
+    pub struct Jwt {
+        /// Whether such tokens are accepted.
+        enabled: bool = false,
+        /// The shared secret (HS algorithms), or the public key as PEM text (the others).
+        secret: Option<String> = None,
+        /// "HS256", "HS384", "HS512", "RS256", "ES256" or "EdDSA".
+        algorithm: String = "HS256".to_owned(),
+        /// The claim that holds the user's local part.
+        subject_claim: String = "sub".to_owned(),
+        /// The claim that holds a display name for a new user.
+        display_name_claim: Option<String> = None,
+        /// Only tokens of this issuer are accepted.
+        issuer: Option<String> = None,
+        /// Only tokens for one of these audiences are accepted.
+        audiences: Vec<String> = Vec::new(),
+    }
+}
+
+section! {
+    /// Rooms.
+    pub struct Rooms {
+        /// The version of rooms that are created without naming one.
+        default_version: String = "12".to_owned(),
+    }
+}
+
+section! {
+    /// Who is online.
+    pub struct Presence {
+        /// Whether presence is tracked and shown.
+        enabled: bool = true,
+    }
+}
+
+section! {
+    /// The HTTP edge.
+    pub struct Http {
+        /// The largest request body, in MiB.
+        body_mib_max: usize = 12,
+        /// Seconds that a request's header may take to arrive.
+        header_timeout_seconds: u64 = 30,
+        /// Seconds that a request's body may take to arrive.
+        body_timeout_seconds: u64 = 60,
+        /// Open connections; more wait to be accepted.
+        connections_max: usize = 100_000,
+        /// Accept `?access_token=` besides the `Authorization` header.
+        query_tokens: bool = true,
+        /// Networks of reverse proxies whose `X-Forwarded-For` is believed.
+        trusted_proxies: Vec<String> = vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
+        /// Serve the old WebSocket paths `/_matrix/client/unstable/stream` and
+        /// `/_matrix/client/ws/r0` with a token in the query.
+        legacy_websocket: bool = false,
+        /// Seconds that open requests may take to end when the server stops.
+        drain_seconds: u64 = 5,
+    }
+}
+
+section! {
+    /// How often one user or address may do what. Each rate is [per second, burst].
+    pub struct RateLimits {
+        /// Whether rates are limited at all.
+        enabled: bool = true,
+        /// Events sent, per user.
+        message: (f64, u32) = (20.0, 200),
+        /// Log-ins, per address.
+        login: (f64, u32) = (5.0, 300),
+        /// Failed log-ins, per account.
+        failed_login: (f64, u32) = (0.2, 10),
+        /// Registrations, per address.
+        registration: (f64, u32) = (3.0, 300),
+        /// Joins and knocks, per user.
+        join: (f64, u32) = (5.0, 200),
+        /// Invites, per user.
+        invite: (f64, u32) = (5.0, 200),
+        /// Rooms created or upgraded, per user.
+        room_creation: (f64, u32) = (2.0, 200),
+        /// Everything else that is limited, per user or address.
+        other: (f64, u32) = (100.0, 1000),
+    }
+}
+
+section! {
+    /// What is written to standard error.
+    pub struct Logging {
+        /// What to log, as in `info` or `info,rooms=debug`.
+        filter: String = "info".to_owned(),
+        /// "human" or "json".
+        format: String = "human".to_owned(),
+    }
+}
+
+impl Config {
+    /// The annotated example, with every key and its default.
+    pub(crate) fn example() -> String {
+        let mut out = String::new();
+        Self::write_example("", &mut out);
+        out
+    }
+
+    /// Refuses what could not be used, naming the key.
+    pub(super) fn validate(&self) -> anyhow::Result<()> {
+        self.server_name()?;
+        self.engine()?;
+        let tls = &self.tls;
+        ensure!(
+            tls.certificate.is_some() == tls.private_key.is_some(),
+            "[tls] needs both `certificate` and `private_key`"
+        );
+        let jwt = &self.login.jwt;
+        ensure!(
+            !jwt.enabled || jwt.secret.is_some(),
+            "[login.jwt] needs a `secret` when it is enabled"
+        );
+        ensure!(
+            events::RoomVersion::parse(&self.rooms.default_version).is_some(),
+            "[rooms] `default_version`: there is no room version {}",
+            self.rooms.default_version
+        );
+        ensure!(
+            matches!(self.logging.format.as_str(), "human" | "json"),
+            "[logging] `format` is \"human\" or \"json\", not {:?}",
+            self.logging.format
+        );
+        self.accounts()?;
+        self.client_api().map(drop)
+    }
+
+    pub(crate) fn server_name(&self) -> anyhow::Result<OwnedServerName> {
+        OwnedServerName::try_from(self.server_name.as_str())
+            .with_context(|| format!("`server_name`: {:?} is not a server name", self.server_name))
+    }
+
+    fn engine(&self) -> anyhow::Result<storage::EngineKind> {
+        match self.storage.engine.as_str() {
+            "fjall" => Ok(storage::EngineKind::Fjall),
+            "sled" => Ok(storage::EngineKind::Sled),
+            "memory" => Ok(storage::EngineKind::Memory),
+            other => anyhow::bail!(
+                "[storage] `engine` is \"fjall\", \"sled\" or \"memory\", not {other:?}"
+            ),
+        }
+    }
+
+    pub(crate) fn storage(&self) -> anyhow::Result<storage::Config> {
+        let mut config = storage::Config::at(self.engine()?, self.data_dir.join("store"));
+        config.low_water_bytes = self.storage.low_water_mib << 20;
+        config.ballast_bytes = self.storage.ballast_mib << 20;
+        Ok(config)
+    }
+
+    pub(crate) fn client_api(&self) -> anyhow::Result<client_api::Config> {
+        let http = &self.http;
+        let proxies = http.trusted_proxies.iter().map(|net| {
+            net.parse().with_context(|| format!("[http] `trusted_proxies`: {net:?} is no network"))
+        });
+        let rate = |(per_second, burst)| client_api::Rate { per_second, burst };
+        let rates = &self.rate_limits;
+        Ok(client_api::Config {
+            query_tokens: http.query_tokens,
+            body_bytes_max: http.body_mib_max << 20,
+            body_timeout: Duration::from_secs(http.body_timeout_seconds),
+            registration: client_api::Registration {
+                enabled: self.registration.enabled,
+                require_token: self.registration.require_token,
+                guests: self.registration.guests,
+                terms_url: self.registration.terms_url.clone(),
+            },
+            password_login: self.login.password,
+            public_url: self.public_url.clone(),
+            rate_limits: client_api::RateLimits {
+                enabled: rates.enabled,
+                message: rate(rates.message),
+                login: rate(rates.login),
+                failed_login: rate(rates.failed_login),
+                registration: rate(rates.registration),
+                join: rate(rates.join),
+                invite: rate(rates.invite),
+                room_creation: rate(rates.room_creation),
+                other: rate(rates.other),
+            },
+            trusted_proxies: client_api::TrustedProxies(proxies.collect::<anyhow::Result<_>>()?),
+            legacy_websocket: http.legacy_websocket,
+            ..client_api::Config::default()
+        })
+    }
+
+    pub(crate) fn accounts(&self) -> anyhow::Result<accounts::Config> {
+        Ok(accounts::Config {
+            refreshable_access_token_lifetime: Duration::from_secs(
+                self.login.access_token_minutes * 60,
+            ),
+            registration_shared_secret: self
+                .registration
+                .shared_secret
+                .as_ref()
+                .map(|secret| accounts::Secret::new(secret.as_bytes())),
+            jwt: self.login.jwt.to_login()?,
+            ..accounts::Config::default()
+        })
+    }
+
+    pub(crate) fn presence(&self) -> presence::Config {
+        presence::Config { enabled: self.presence.enabled, ..presence::Config::default() }
+    }
+
+    pub(crate) fn rooms(&self) -> rooms::Config {
+        rooms::Config {
+            default_room_version: self.rooms.default_version.clone(),
+            ..rooms::Config::default()
+        }
+    }
+}
+
+impl Jwt {
+    fn to_login(&self) -> anyhow::Result<Option<accounts::JwtLogin>> {
+        if !self.enabled {
+            return Ok(None);
+        }
+        let secret = self.secret.as_deref().unwrap_or_default();
+        let algorithm = self.algorithm.parse().with_context(|| {
+            format!("[login.jwt] `algorithm`: {:?} is not known", self.algorithm)
+        })?;
+        let key = if self.algorithm.starts_with("HS") {
+            accounts::JwtKey::Secret(accounts::Secret::new(secret.as_bytes()))
+        } else {
+            accounts::JwtKey::PublicPem(secret.to_owned())
+        };
+        Ok(Some(accounts::JwtLogin {
+            key,
+            algorithm,
+            subject_claim: self.subject_claim.clone(),
+            display_name_claim: self.display_name_claim.clone(),
+            issuer: self.issuer.clone(),
+            audiences: self.audiences.clone(),
+        }))
+    }
+}

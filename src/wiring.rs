@@ -1,0 +1,124 @@
+//! Puts the pieces together. The only place that knows all of them.
+
+use anyhow::Context as _;
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::sync::Arc;
+use stdx::{Rng, SharedClock, SystemClock, Tasks};
+use storage::Store;
+
+use crate::{app_state::AppState, config::Config, health, identity, page};
+
+/// A region in this process, without a listener.
+#[derive(Clone)]
+pub struct Region {
+    pub(crate) state: AppState,
+    /// What ends first: whoever waits for something, such as long polls and sockets.
+    pub(crate) tasks: Tasks,
+}
+
+/// What a region is built on. A test hands in its own.
+pub struct Parts {
+    pub store: Store,
+    pub clock: SharedClock,
+    pub rng: Rng,
+}
+
+impl Region {
+    /// Opens the store and builds everything on it.
+    pub(crate) async fn open(
+        config: &Config,
+        metrics: Option<PrometheusHandle>,
+    ) -> anyhow::Result<Self> {
+        let rng = Rng::from_system();
+        let store = Store::open(&config.storage()?, rng.next_u64())?;
+        let parts = Parts { store, clock: Arc::new(SystemClock), rng };
+        Self::build(config, parts, metrics).await
+    }
+
+    /// Builds everything on a store that is open. Must be called within a Tokio runtime.
+    pub async fn build(
+        config: &Config,
+        parts: Parts,
+        metrics: Option<PrometheusHandle>,
+    ) -> anyhow::Result<Self> {
+        let Parts { store, clock, rng } = parts;
+        let tasks = Tasks::new();
+        let identity = identity::load_or_create(&store, &rng, config.server_name()?).await?;
+        let accounts = accounts::Accounts::open(
+            config.accounts()?,
+            store.clone(),
+            clock.clone(),
+            rng.clone(),
+            identity.server_name.clone(),
+        )
+        .await
+        .context("cannot load the accounts")?;
+        let devices = devices::Devices::new(store.clone(), clock.clone(), rng.clone(), &tasks);
+        let presence =
+            presence::Presence::new(config.presence(), clock.clone(), &tasks, store.clone());
+        let rooms = rooms::Rooms::new(
+            config.rooms(),
+            store.clone(),
+            clock.clone(),
+            rng.clone(),
+            identity.server_name,
+            identity.signing_key,
+        )
+        .context("cannot open the rooms")?;
+        let sources = sync::Sources {
+            store: store.clone(),
+            rooms: rooms.clone(),
+            accounts: accounts.clone(),
+            devices: devices.clone(),
+            presence: presence.clone(),
+        };
+        let sync = sync::Sync::new(sync::Config::default(), sources, clock.clone(), tasks.clone());
+        let gate = client_api::Gate::new(
+            config.client_api()?,
+            accounts.clone(),
+            devices.clone(),
+            clock.clone(),
+        );
+        let sockets = client_api::Sockets::new(client_api::Pieces {
+            gate: gate.clone(),
+            accounts: accounts.clone(),
+            devices: devices.clone(),
+            presence: presence.clone(),
+            rooms: rooms.clone(),
+            sync: sync.clone(),
+            rng,
+            tasks: tasks.clone(),
+        });
+        let state =
+            AppState { gate, store, accounts, devices, presence, rooms, sync, sockets, metrics };
+        Ok(Self { state, tasks })
+    }
+
+    /// The tasks that end with the region; [`crate::serve`] takes them to know when to stop.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// Everything that is served.
+    pub fn router(&self) -> Router {
+        client_api::router()
+            .merge(page::router())
+            .merge(health::router())
+            .with_state(self.state.clone())
+    }
+
+    /// Ends what runs in the background, then writes out what is in memory only.
+    pub async fn close(self) {
+        self.tasks.shutdown().await;
+        if let Err(error) = self.state.devices.flush_seen().await {
+            tracing::warn!(%error, "cannot write when devices were seen last");
+        }
+        let store = self.state.store.clone();
+        drop(self);
+        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        if closed.is_err() {
+            tracing::error!("the store did not close in order");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+# One Meridian under test: a fresh data directory, TLS with a certificate of SyTest's authority,
+# rate limits off.
+package SyTest::Homeserver::Meridian;
+
+use strict;
+use warnings;
+
+use base qw( SyTest::Homeserver );
+
+use Carp;
+use File::Path qw( make_path remove_tree );
+use SyTest::SSL qw( ensure_ssl_key create_ssl_cert );
+
+sub _init
+{
+   my $self = shift;
+   my ( $args ) = @_;
+
+   $self->{$_} = delete $args->{$_} for qw( binary engine );
+   defined $self->{binary} or croak "Need a binary";
+
+   $self->SUPER::_init( $args );
+   $self->{ports} = { tls => main::alloc_port( "meridian[$self->{hs_index}]" ) };
+}
+
+sub server_name
+{
+   my $self = shift;
+   return "$self->{bind_host}:" . $self->secure_port;
+}
+
+sub secure_port { $_[0]->{ports}{tls} }
+
+sub federation_port { $_[0]->secure_port }
+
+sub federation_host { $_[0]->{bind_host} }
+
+sub public_baseurl
+{
+   my $self = shift;
+   return "https://" . $self->server_name;
+}
+
+sub start
+{
+   my $self = shift;
+
+   my $dir = $self->{hs_dir};
+   my ( $certificate, $key ) = ( "$dir/tls.crt", "$dir/tls.key" );
+   ensure_ssl_key( $key );
+   create_ssl_cert( $certificate, $key, $self->{bind_host} );
+   remove_tree( "$dir/data" );
+   make_path( "$dir/data" );
+
+   my %env = (
+      PATH                              => $ENV{PATH},
+      MERIDIAN_SERVER_NAME              => $self->server_name,
+      MERIDIAN_LISTEN                   => $self->server_name,
+      MERIDIAN_DATA_DIR                 => "$dir/data",
+      MERIDIAN_STORAGE__ENGINE          => $self->{engine},
+      MERIDIAN_STORAGE__LOW_WATER_MIB   => 0,
+      MERIDIAN_TLS__CERTIFICATE         => $certificate,
+      MERIDIAN_TLS__PRIVATE_KEY         => $key,
+      MERIDIAN_REGISTRATION__SHARED_SECRET => "reg_secret",
+      MERIDIAN_REGISTRATION__GUESTS     => "true",
+      MERIDIAN_RATE_LIMITS__ENABLED     => "false",
+      # Later versions have event ids that SyTest cannot compute.
+      MERIDIAN_ROOMS__DEFAULT_VERSION   => "'10'",
+      MERIDIAN_LOGIN__JWT__ENABLED      => "false",
+   );
+
+   return $self->_start_process_and_await_connectable(
+      setup        => [ env => \%env ],
+      command      => [ $self->{binary} ],
+      connect_host => $self->{bind_host},
+      connect_port => $self->secure_port,
+      name         => "meridian-$self->{hs_index}",
+   )->else( sub {
+      die "Unable to start Meridian: $_[0]\n";
+   });
+}
+
+1;
