@@ -183,7 +183,7 @@ impl Uia<'_> {
     fn allows(&self, stage: Stage, completed: &[Stage]) -> bool {
         let next =
             |flow: &&[Stage]| flow.iter().find(|stage| !completed.contains(stage)) == Some(&stage);
-        self.flows.iter().any(|flow| next(flow))
+        self.flows.iter().any(next)
     }
 
     fn is_complete(&self, completed: &[Stage]) -> bool {

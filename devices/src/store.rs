@@ -153,13 +153,9 @@ impl DeviceStore {
         device: &Device,
     ) -> Result<storage::Pending, StoreError> {
         let device_id = &device.device_id;
-        let left = Range::prefix((device_id,)).limit(PAGE);
-        let left = self.0.scan::<ToDeviceTable>(&user_id, left).await?;
+        self.delete_messages(user_id, device_id, Position::MAX).await?;
         let mut batch = Batch::new();
         batch.put::<DevicesTable>(&user_id, device_id, &device.into());
-        for row in left {
-            batch.delete::<ToDeviceTable>(&user_id, (device_id, row.sort.1));
-        }
         batch.fact(device_list_fact(user_id, device_id, false));
         Ok(self.0.submit(batch)?)
     }

@@ -126,7 +126,7 @@ async fn tags_set_at_once_all_stay() {
     server.accounts.delete_tag(&ada, room, "u.tag7").await.expect("deleted");
     let content = server.accounts.account_data(&ada, Some(room), "m.tag").await.expect("read");
     assert!(!content.expect("set").get().contains("u.tag7"));
-    // Of 65 changes one row of the index is left.
+    // Of 65 changes the last is reported, once.
     let changes = server.accounts.account_data_changes(&ada, 0, u64::MAX).await.expect("read");
     assert_eq!(changes.len(), 1);
 

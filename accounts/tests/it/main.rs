@@ -5,6 +5,7 @@ mod jwt_login;
 mod passwords;
 mod profiles;
 mod registration;
+mod restart;
 mod sessions;
 mod uia;
 
