@@ -9,7 +9,13 @@ use tokio::{
 };
 
 use super::runtime;
-use crate::{admin, config::Config, serve, telemetry, tls, wiring::Region};
+use crate::{
+    admin,
+    config::Config,
+    serve::{self},
+    telemetry, tls,
+    wiring::Region,
+};
 
 /// How often metrics are tidied up; without it histograms grow.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
