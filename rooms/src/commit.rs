@@ -69,7 +69,7 @@ impl Draft<'_> {
                 inner.events.insert(event);
                 room.replace(event);
             }
-            room.queue(view.clone(), &stored);
+            room.queue(view.clone(), &stored, inner.store.log().position());
             let related = self.events.iter().any(|event| event.relation.is_some());
             room.note_relations(last, related, !self.redacted.is_empty());
             after = Some(view);

@@ -363,11 +363,6 @@ impl<'a> Draft<'a> {
             });
         }
     }
-
-    /// Whether there is nothing to submit.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.events.is_empty()
-    }
 }
 
 impl Writer {

@@ -54,7 +54,6 @@ macro_rules! payload {
                 postcard::from_bytes(&fact.payload).ok()
             }
 
-            #[allow(dead_code)]
             pub(crate) fn to_payload(&self) -> Bytes {
                 postcard::to_stdvec(self).expect("facts hold only what postcard can write").into()
             }

@@ -2,6 +2,7 @@
 
 mod ban;
 mod forget;
+pub(crate) mod guests;
 mod invite;
 mod join;
 mod knock;

@@ -59,10 +59,13 @@ pub(crate) struct Head {
     pub(crate) cached_state: StateCache,
 }
 
+/// By state key; `None` if there is known to be no event.
+type ByKey = HashMap<Box<str>, Option<Arc<Pdu>>>;
+
 /// Entries of the current state, those without an event included. Looked up without allocation.
 #[derive(Default)]
 pub(crate) struct StateCache {
-    by_type: HashMap<Box<str>, HashMap<Box<str>, Option<Arc<Pdu>>>>,
+    by_type: HashMap<Box<str>, ByKey>,
     entries: usize,
 }
 
@@ -136,8 +139,10 @@ impl Room {
     }
 
     /// Called while the batch is being submitted: before the log can reach its position.
-    pub(crate) fn queue(&self, view: RoomView, events: &[Arc<StoredEvent>]) {
+    pub(crate) fn queue(&self, view: RoomView, events: &[Arc<StoredEvent>], durable: Position) {
         let mut views = self.views.lock();
+        // A room that nobody reads must not keep a view of each of its events.
+        views.advance(durable);
         views.pending.push_back(Arc::new(view));
         views.tail.extend(events.iter().cloned());
         while views.tail.len() > TAIL_EVENTS {

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use crate::{
     Error, Rooms,
     draft::{Draft, Says},
+    membership::guests,
     room::Writer,
     rooms::Inner,
     state_rules,
@@ -103,6 +104,9 @@ impl Inner {
             state_rules::check(self, &mut draft, &says).await?;
         }
         let event_id = draft.append(says).await?.event_id().clone();
+        if says.event_type == "m.room.guest_access" && says.state_key == Some("") {
+            guests::put_out(&mut draft).await?;
+        }
         let outcome = draft.submit(&room, |_| {})?;
         writer.finish(outcome).durable(self).await?;
         Ok(event_id)

@@ -167,7 +167,7 @@ impl Rooms {
         let rows = self.inner.store.scan::<Events>(room, range).await?;
         match rows.into_iter().next() {
             Some(row) => {
-                let event = self.inner.events.from_row(row.sort, row.value)?;
+                let event = self.inner.events.of_row(row.sort, row.value)?;
                 self.state_after(&event).await
             }
             None => Ok(Root::EMPTY),

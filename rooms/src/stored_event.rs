@@ -147,7 +147,7 @@ impl EventStore {
     }
 
     /// A row of the event table as the event it holds.
-    pub(crate) fn from_row(
+    pub(crate) fn of_row(
         &self,
         position: Position,
         record: EventRecord,

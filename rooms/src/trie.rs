@@ -57,7 +57,7 @@ type Children = [Option<NodeId>; FANOUT];
 pub(crate) enum Node {
     /// Sorted by key.
     Leaf(Vec<Entry>),
-    Branch(Children),
+    Branch(Box<Children>),
 }
 
 /// Nodes that a draft has made and that are not stored yet.
@@ -144,7 +144,7 @@ impl Trie {
                 Node::Leaf(entries) => break entries.clone(),
                 Node::Branch(children) => {
                     let at = nibble(&path, above.len());
-                    above.push((*children, at));
+                    above.push((**children, at));
                     match children[at] {
                         Some(child) => id = child,
                         None => break Vec::new(),
@@ -160,7 +160,7 @@ impl Trie {
         let mut id = build(entries, above.len(), new);
         for (mut children, at) in above.into_iter().rev() {
             children[at] = Some(id);
-            id = new.add(Node::Branch(children));
+            id = new.add(Node::Branch(Box::new(children)));
         }
         Ok(Root(id))
     }
@@ -188,7 +188,7 @@ impl Trie {
             }
             let (before, after) = (self.stored_node(old).await?, self.stored_node(new).await?);
             if let (Node::Branch(before), Node::Branch(after)) = (&*before, &*after) {
-                let pairs = before.iter().zip(after);
+                let pairs = before.iter().zip(after.iter());
                 open.extend(pairs.filter_map(|(before, after)| {
                     after.map(|after| (before.unwrap_or(Root::EMPTY.0), after))
                 }));
@@ -254,7 +254,7 @@ fn build(entries: Vec<Entry>, depth: usize, new: &mut NewNodes) -> NodeId {
         parts[nibble(&entry.path(), depth)].push(entry);
     }
     let children = parts.map(|part| (!part.is_empty()).then(|| build(part, depth + 1, new)));
-    new.add(Node::Branch(children))
+    new.add(Node::Branch(Box::new(children)))
 }
 
 fn path_of(event_type: &str, state_key: &str) -> NodeId {

@@ -3,8 +3,11 @@
 use ruma::{UserId, events::room::member::MembershipState};
 
 use crate::{
-    Error, JoinRequest, Rooms, content::Content, draft::Draft, membership::member_content,
-    room::Writer, rooms::Inner,
+    Error, JoinRequest, Rooms,
+    content::Content,
+    membership::{guests, member_content},
+    room::Writer,
+    rooms::Inner,
 };
 
 impl Rooms {
@@ -21,8 +24,8 @@ impl Rooms {
             }
             return Ok(());
         }
-        if request.guest {
-            check_guest_access(&mut draft).await?;
+        if request.guest && !guests::may_join(&mut draft).await? {
+            return Err(Error::GuestsForbidden);
         }
         let mut content = join_content(&request)?;
         inner.authorise_join(&mut writer, request.user, &mut content).await?;
@@ -55,18 +58,9 @@ fn join_content(request: &JoinRequest<'_>) -> Result<Content, Error> {
     };
     content.remove("join_authorised_via_users_server");
     content.extend(member_content("join", &request.profile, request.reason));
-    Ok(content)
-}
-
-/// "can_join: Guests are allowed to join the room"; all else, and nothing said, forbids it.
-async fn check_guest_access(draft: &mut Draft<'_>) -> Result<(), Error> {
-    #[derive(serde::Deserialize)]
-    struct GuestAccess {
-        guest_access: String,
+    if request.guest {
+        let (key, value) = guests::KIND;
+        content.set(key, value);
     }
-    let event = draft.state("m.room.guest_access", "").await?;
-    let allowed = event
-        .and_then(|event| event.content_as::<GuestAccess>().ok().map(|it| it.guest_access))
-        .is_some_and(|access| access == "can_join");
-    if allowed { Ok(()) } else { Err(Error::GuestsForbidden) }
+    Ok(content)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use rooms::{Config, RoomEventFact, stream};
+use storage::{EngineKind, Store};
 
 use crate::world::{World, is_forbidden};
 
@@ -67,7 +68,7 @@ async fn a_fact_is_never_ahead_of_its_room() {
 
 #[tokio::test]
 async fn rooms_that_fell_out_of_memory_go_on() {
-    let store = storage::Store::open(&storage::Config::memory(), 1).unwrap();
+    let store = Store::open(&storage::Config::memory(), 1).unwrap();
     let config = Config {
         cached_rooms: 16,
         event_cache_bytes: 4096,
@@ -130,4 +131,38 @@ async fn three_servers_in_one_process_do_not_know_of_one_another() {
         assert!(world.rooms.room(other).await.unwrap().is_none());
         assert!(is_forbidden(world.send(&world.user("ada"), other, "not mine").await));
     }
+}
+
+#[tokio::test]
+async fn a_transaction_id_counts_after_the_store_was_opened_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = || storage::Config {
+        ballast_bytes: 0,
+        low_water_bytes: 0,
+        ..storage::Config::at(EngineKind::Fjall, folder.path().to_owned())
+    };
+    let open = || {
+        let store = Store::open(&config(), 1).expect("opens");
+        World::on("one.test", store, Config::default())
+    };
+    let world = open();
+    let ada = world.user("ada");
+    let room = world.room(&ada, &[]).await;
+    let sends = (0..64).map(|number| {
+        let (world, ada, room) = (&world, &ada, &room);
+        async move { world.send_with(ada, room, "x", "PHONE", &format!("t{number}")).await }
+    });
+    let sent = futures_util::future::try_join_all(sends).await.unwrap();
+    world.store.close();
+    drop(world);
+
+    let world = open();
+    for (number, id) in sent.iter().enumerate() {
+        let again = world.send_with(&ada, &room, "y", "PHONE", &format!("t{number}")).await;
+        assert_eq!(again.as_ref().unwrap(), id);
+    }
+    assert_eq!(world.chain(&room).await.len(), 6 + 64);
+    world.send(&ada, &room, "on").await.unwrap();
+    assert_eq!(world.chain(&room).await.len(), 6 + 65);
+    world.store.close();
 }

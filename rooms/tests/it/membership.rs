@@ -122,7 +122,12 @@ async fn guests_join_where_guests_may() {
     let access = json!({ "guest_access": "can_join" });
     world.set(&ada, &room, "m.room.guest_access", "", access).await.unwrap();
     world.rooms.join(request()).await.unwrap();
+    world.join(&world.user("bob"), &room).await.unwrap();
     assert_eq!(world.membership(&guest, &room).await, JOIN);
+    let access = json!({ "guest_access": "forbidden" });
+    world.set(&ada, &room, "m.room.guest_access", "", access).await.unwrap();
+    assert_eq!(world.membership(&guest, &room).await, LEAVE);
+    assert_eq!(world.membership(&world.user("bob"), &room).await, JOIN);
 }
 
 #[tokio::test]
