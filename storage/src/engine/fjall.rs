@@ -3,31 +3,36 @@
 //! One atomic journal entry across keyspaces carries a group of batches. It is synced before the
 //! rows become visible, so a reader never sees what a crash could take back.
 
+mod journal;
+
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
 use parking_lot::RwLock;
 
+use self::journal::Journal;
 use super::{Engine, EngineError, EngineSnapshot, KeyRange, Write};
 
 /// Of uncompressed blocks, all tables together. Grows only as far as blocks are read.
 const BLOCK_CACHE_BYTES: u64 = 32 << 20;
-/// Of one table, before it is written out. Times the tables in use it bounds memory; the sum also
-/// bounds how much of the journal a start has to replay.
-const MEMTABLE_BYTES: u64 = 16 << 20;
+/// Of one table, before it is written out. Times the tables in use it bounds memory.
+const MEMTABLE_BYTES: u64 = 8 << 20;
 /// The least that fjall accepts: tables with few writes are then written out early enough that the
 /// journal does not grow.
 const JOURNAL_BYTES: u64 = 64 << 20;
-/// One writes out memtables, one compacts: with a single thread a long compaction would stop
-/// writers.
-const WORKER_THREADS: usize = 2;
+/// With more, one of them spins while another compacts. Four memtables of a table may wait for a
+/// long compaction before writers have to.
+const WORKER_THREADS: usize = 1;
 /// Well below the usual limit of 1024 per process: connections need descriptors too.
 const OPEN_FILES: usize = 256;
+/// The journal's length lies within what was allocated before, or is part of what is synced.
+const DURABLE: PersistMode = PersistMode::SyncData;
 
 fn failed(error: fjall::Error) -> EngineError {
     EngineError(error.to_string())
@@ -37,11 +42,16 @@ pub(crate) struct Fjall {
     /// Those that exist. Reading a table that nobody wrote to does not create it.
     keyspaces: RwLock<HashMap<String, Keyspace>>,
     database: Database,
+    journal: Journal,
+    /// Bytes in the journal, roughly.
+    journal_bytes: AtomicU64,
     path: PathBuf,
 }
 
 impl Fjall {
     pub(crate) fn open(path: &Path) -> Result<Self, EngineError> {
+        let journal = Journal::new(path);
+        let journal_bytes = journal.bytes().into();
         let database = Database::builder(path)
             .cache_size(BLOCK_CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES)
@@ -54,7 +64,8 @@ impl Fjall {
             let keyspace = database.keyspace(&name, options).map_err(failed)?;
             keyspaces.insert(name.to_string(), keyspace);
         }
-        Ok(Self { keyspaces: RwLock::new(keyspaces), database, path: path.to_owned() })
+        let (keyspaces, path) = (RwLock::new(keyspaces), path.to_owned());
+        Ok(Self { keyspaces, database, journal, journal_bytes, path })
     }
 
     fn existing(&self, table: &str) -> Option<Keyspace> {
@@ -68,6 +79,16 @@ impl Fjall {
         let keyspace = self.database.keyspace(table, options).map_err(failed)?;
         self.keyspaces.write().insert(table.to_owned(), keyspace.clone());
         Ok(keyspace)
+    }
+}
+
+impl Drop for Fjall {
+    fn drop(&mut self) {
+        let keyspaces: Vec<_> = self.keyspaces.get_mut().values().cloned().collect();
+        let bytes = *self.journal_bytes.get_mut();
+        if let Err(error) = self.journal.write_out(bytes, &self.database, &keyspaces) {
+            tracing::warn!(%error, "memory could not be written out: the journal has it all");
+        }
     }
 }
 
@@ -110,18 +131,21 @@ impl Engine for Fjall {
 
     fn apply(&self, writes: Vec<Write<'_>>) -> Result<(), EngineError> {
         let mut batch = OwnedWriteBatch::with_capacity(self.database.clone(), writes.len())
-            .durability(Some(PersistMode::SyncAll));
+            .durability(Some(DURABLE));
+        let mut bytes = 0;
         let mut last: Option<(&str, Keyspace)> = None;
         for Write { table, key, value } in writes {
             let keyspace = match &last {
                 Some((name, keyspace)) if *name == table => keyspace,
                 _ => &last.insert((table, self.ensure(table)?)).1,
             };
+            bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
             match value {
                 Some(value) => batch.insert(keyspace, key, value),
                 None => batch.remove(keyspace, key),
             }
         }
+        self.journal_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         batch.commit().map_err(failed)
     }
 
@@ -167,5 +191,41 @@ impl EngineSnapshot for FjallSnapshot {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Engine, Fjall, KeyRange, Write};
+
+    fn write(fjall: &Fjall, round: u8) {
+        for table in ["one", "two"] {
+            let row = |number: u32| Write {
+                table,
+                key: number.to_be_bytes().to_vec().into(),
+                value: Some(vec![round; 3000].into()),
+            };
+            fjall.apply((0..1000).map(row).collect()).expect("the rows are written");
+        }
+    }
+
+    /// Emptying the journal must lose neither rows nor the order of what is written later.
+    #[test]
+    fn an_orderly_end_leaves_no_journal_and_every_row() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for round in 0..4 {
+            let fjall = Fjall::open(directory.path()).expect("it is opened");
+            for table in ["one", "two"] {
+                let all = KeyRange { start: Vec::new(), end: None };
+                let rows = fjall.scan(table, all, false, usize::MAX).expect("read");
+                assert_eq!(rows.len(), if round == 0 { 0 } else { 1000 });
+                assert!(rows.iter().all(|(_, value)| value[0] == round - 1 && value.len() == 3000));
+            }
+            write(&fjall, round);
+            let found = fjall.get("one", &7_u32.to_be_bytes()).expect("read").expect("it is there");
+            assert_eq!(found[0], round, "the newest is on top");
+            drop(fjall);
+            assert_eq!(super::Journal::new(directory.path()).bytes(), 0, "round {round}");
+        }
     }
 }
