@@ -1,6 +1,7 @@
 //! Users: registration, look-up, deactivation.
 
 use ruma::{OwnedUserId, UserId};
+use storage::CommitError;
 
 use crate::{
     Accounts, EndSessions, StoreError, UsernameError,
@@ -96,13 +97,31 @@ impl Accounts {
             created_ts: inner.clock.now_ms(),
             epoch: 0,
         };
-        if inner.store.create_user(&user_id, &record).await? {
+        if self.create_user(&user_id, &record).await? {
             return Ok(User::new(&user_id, &record));
         }
         if let Some(token) = user.registration_token {
             self.give_back_registration_token(token).await?;
         }
         Err(RegisterError::UserInUse)
+    }
+
+    /// `false` if the name is taken.
+    async fn create_user(&self, user_id: &UserId, record: &UserRecord) -> Result<bool, StoreError> {
+        let store = &self.inner.store;
+        let created = {
+            // A record that is going to be refused must not be seen by those who read ahead.
+            let _lock = self.inner.lock(user_id).await;
+            if store.latest_user(user_id).await?.is_some() {
+                return Ok(false);
+            }
+            store.create_user(user_id, record).map_err(StoreError::from)?
+        };
+        match created.await {
+            Ok(_) => Ok(true),
+            Err(CommitError::Condition) => Ok(false),
+            Err(error) => Err(StoreError::from(error)),
+        }
     }
 
     /// Whether `localpart` could be registered now.

@@ -96,20 +96,16 @@ impl AccountStore {
         Ok(self.0.get_latest::<UsersTable>(&user_id, ()).await?)
     }
 
-    /// `false` if the name is taken.
-    pub(crate) async fn create_user(
+    /// Refused as [`CommitError::Condition`] if the name is taken.
+    pub(crate) fn create_user(
         &self,
         user_id: &UserId,
         record: &UserRecord,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Pending, CommitError> {
         let mut batch = Batch::new();
         batch.if_absent::<UsersTable>(&user_id, ());
         batch.put::<UsersTable>(&user_id, (), record);
-        match self.0.commit(batch).await {
-            Ok(_) => Ok(true),
-            Err(CommitError::Condition) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        self.0.submit(batch)
     }
 
     pub(crate) fn update_user(
