@@ -128,7 +128,7 @@ impl Rooms {
             Direction::Backward => Walk::back(from.min(reach), to.unwrap_or(Place::START)),
             Direction::Forward => Walk::on(from, to.unwrap_or(Place::END).min(reach)),
         }
-        .run(self, viewer, room, &wanted, query.limit)
+        .run(self, viewer, room, &wanted, query.limit.max(1))
         .await?;
         let end = match to {
             _ if walked.more => Some(walked.at),
@@ -279,7 +279,7 @@ impl Inner {
             let rows = self.store.scan::<Events>(room, range).await?;
             let (read, last) = (rows.len(), rows.last().map_or(0, |row| row.sort));
             for row in rows {
-                let event = self.events.from_row(row.sort, row.value)?;
+                let event = self.events.of_row(row.sort, row.value)?;
                 if event.status == EventStatus::Accepted {
                     events.push(event);
                 }
@@ -321,7 +321,7 @@ impl Inner {
                 None => self.store.get::<Events>(room, position).await?,
             };
             if let Some(record) = record {
-                events.push(self.events.from_row(position, record)?);
+                events.push(self.events.of_row(position, record)?);
             }
         }
         Ok(events)

@@ -74,7 +74,7 @@ impl Inner {
                 let range = Range::all().up_to(position).reversed().limit(1);
                 let rows = self.store.scan::<Events>(room, range).await?;
                 let Some(row) = rows.into_iter().next() else { return Ok(Place::START) };
-                Ok(Place::after(&*self.events.from_row(row.sort, row.value)?))
+                Ok(Place::after(&*self.events.of_row(row.sort, row.value)?))
             }
         }
     }
