@@ -45,16 +45,15 @@ pub(crate) struct RoomMark {
     /// Position of the newest event, once `event_is_exact`.
     pub(crate) event: Mark,
     pub(crate) event_is_exact: AtomicBool,
-    /// Position of the newest public receipt, if that is above `floor`.
+    /// Position of the newest public receipt, or of when the room began to be followed.
     pub(crate) receipt: Mark,
     /// Sequence of the last change of who is typing.
     pub(crate) typing: Mark,
-    /// Facts above this position have been applied to this mark.
-    pub(crate) floor: Position,
     watchers: RwLock<Vec<Arc<UserMark>>>,
 }
 
 impl RoomMark {
+    /// Facts above `floor` will be applied to the mark.
     pub(crate) fn new(room_id: OwnedRoomId, floor: Position, typing: u64) -> Self {
         Self {
             room_id,
@@ -62,7 +61,6 @@ impl RoomMark {
             event_is_exact: AtomicBool::new(false),
             receipt: Mark::at(floor),
             typing: Mark::at(typing),
-            floor,
             watchers: RwLock::default(),
         }
     }
@@ -112,8 +110,6 @@ pub(crate) struct UserMark {
     pub(crate) to_device: Mark,
     /// Sequence of the last change of presence that is of interest to the user.
     pub(crate) presence: Mark,
-    /// Presence changes above this sequence have been applied to this mark.
-    pub(crate) presence_floor: u64,
     /// Requests and connections that rely on this mark being kept.
     pub(crate) leases: AtomicU64,
     /// Sweep in which the user was last seen.
@@ -126,6 +122,8 @@ pub(crate) struct UserMark {
 }
 
 impl UserMark {
+    /// Facts above `floor` and changes of presence above `presence_floor` will be applied to the
+    /// mark: it counts as moved up to there, so that older tokens lead to a look into the store.
     pub(crate) fn new(user_id: OwnedUserId, floor: Position, presence_floor: u64) -> Self {
         Self {
             user_id,
@@ -135,7 +133,6 @@ impl UserMark {
             account_data: Mark::at(floor),
             to_device: Mark::at(floor),
             presence: Mark::at(presence_floor),
-            presence_floor,
             leases: AtomicU64::new(0),
             last_used: AtomicU64::new(0),
             given: Mutex::default(),

@@ -313,8 +313,7 @@ impl Inner {
         }
     }
 
-    /// The token of a client. One of another database, or of a future that a restored backup does
-    /// not know, asks for everything again.
+    /// The token of a client. One from before the store was restored asks for everything again.
     pub(crate) fn since(&self, text: Option<&str>) -> Result<Option<Token>, SyncError> {
         let Some(text) = text else { return Ok(None) };
         let token = Token::parse(text)?;

@@ -4,7 +4,11 @@
 //! (identifiers, types), and bounded where it leaves the size to us.
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _},
+};
+use serde_json::value::RawValue;
 
 use crate::json::content_has_url;
 
@@ -80,7 +84,7 @@ impl RoomLists {
 impl Filter {
     /// Reads a filter as it stands in `?filter={…}` or in `POST /user/{userId}/filter`.
     pub fn parse(json: &str) -> Result<Self, FilterError> {
-        serde_json::from_str::<Definition>(json)?.compile()
+        serde_json::from_str::<Json<Definition>>(json)?.0.compile()
     }
 
     /// Whether anything of the room is wanted.
@@ -161,15 +165,29 @@ impl Glob {
     }
 }
 
+/// A JSON object as a struct. Serde alone would take an array of the fields as well.
+#[derive(Default)]
+struct Json<T>(T);
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Json<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let json = Box::<RawValue>::deserialize(from)?;
+        if !json.get().starts_with('{') {
+            return Err(D::Error::custom("an object is expected"));
+        }
+        serde_json::from_str(json.get()).map(Self).map_err(D::Error::custom)
+    }
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Definition {
     #[serde(rename = "event_fields")]
     _event_fields: Option<Vec<String>>,
     event_format: Option<EventFormat>,
-    presence: Option<Section>,
-    account_data: Option<Section>,
-    room: Option<RoomSection>,
+    presence: Option<Json<Section>>,
+    account_data: Option<Json<Section>>,
+    room: Option<Json<RoomSection>>,
 }
 
 #[derive(Deserialize, PartialEq)]
@@ -185,10 +203,10 @@ struct RoomSection {
     rooms: Option<Vec<OwnedRoomId>>,
     not_rooms: Option<Vec<OwnedRoomId>>,
     include_leave: Option<bool>,
-    account_data: Option<Section>,
-    ephemeral: Option<Section>,
-    state: Option<Section>,
-    timeline: Option<Section>,
+    account_data: Option<Json<Section>>,
+    ephemeral: Option<Json<Section>>,
+    state: Option<Json<Section>>,
+    timeline: Option<Json<Section>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -219,19 +237,19 @@ fn limit<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> 
 
 impl Definition {
     fn compile(self) -> Result<Filter, FilterError> {
-        let room = self.room.unwrap_or_default();
-        let state = room.state.unwrap_or_default();
-        let timeline = room.timeline.unwrap_or_default();
+        let room = self.room.unwrap_or_default().0;
+        let state = room.state.unwrap_or_default().0;
+        let timeline = room.timeline.unwrap_or_default().0;
         let lazy_members = match (state.lazy_load_members, state.include_redundant_members) {
             (Some(true), Some(true)) => LazyMembers::Redundant,
             (Some(true), _) => LazyMembers::Once,
             _ => LazyMembers::Off,
         };
         Ok(Filter {
-            presence: self.presence.unwrap_or_default().compile()?,
-            account_data: self.account_data.unwrap_or_default().compile()?,
-            room_account_data: room.account_data.unwrap_or_default().compile()?,
-            ephemeral: room.ephemeral.unwrap_or_default().compile()?,
+            presence: self.presence.unwrap_or_default().0.compile()?,
+            account_data: self.account_data.unwrap_or_default().0.compile()?,
+            room_account_data: room.account_data.unwrap_or_default().0.compile()?,
+            ephemeral: room.ephemeral.unwrap_or_default().0.compile()?,
             unread_thread_notifications: timeline.unread_thread_notifications == Some(true),
             state: state.compile()?,
             timeline: timeline.compile()?,
@@ -300,6 +318,8 @@ mod tests {
             "[]",
             "{",
             r#"{"room":1}"#,
+            r#"{"room":[]}"#,
+            r#"{"presence":[10]}"#,
             r#"{"room":{"timeline":{"limit":-1}}}"#,
             r#"{"room":{"timeline":{"limit":"10"}}}"#,
             r#"{"room":{"timeline":{"limit":1.5}}}"#,

@@ -69,7 +69,7 @@ impl Hub {
             rooms: RwLock::default(),
             epoch: RwLock::new(Epoch { applied: from }),
             advanced: watch::Sender::new(from),
-            typing: Mark::at(sources.rooms.typing_sequence()),
+            typing: Mark::default(),
             presence: Mark::at(sources.presence.sequence()),
             later: Mutex::default(),
             later_waiting: Notify::new(),
@@ -205,7 +205,9 @@ impl Hub {
     ) -> Arc<RoomMark> {
         let mut rooms = self.rooms.write();
         let mark = rooms.entry(room_id.to_owned()).or_insert_with(|| {
-            let (typing, _) = self.sources.rooms.typing(room_id);
+            // Whether the client has the list as it is now is not known: it counts as changed.
+            let (ever, _) = self.sources.rooms.typing(room_id);
+            let typing = if ever == 0 { 0 } else { self.typing.get() };
             Arc::new(RoomMark::new(room_id.to_owned(), floor, typing))
         });
         mark.watch(user);
@@ -240,16 +242,16 @@ impl Hub {
 
     /// Wakes the users' sleepers who want the change: at once, or together with others.
     fn wake(&self, user: &UserMark, change: Change<'_>) {
-        if change.can_wait() {
-            user.for_each_waiter(change, |waiter| self.later.lock().push(Arc::clone(waiter)));
-            self.later_waiting.notify_one();
-        } else {
+        if !change.can_wait() {
             user.for_each_waiter(change, |waiter| waiter.wake());
+            return;
         }
-    }
-
-    pub(crate) fn sources(&self) -> &Sources {
-        &self.sources
+        user.for_each_waiter(change, |waiter| {
+            if waiter.queue() {
+                self.later.lock().push(Arc::clone(waiter));
+                self.later_waiting.notify_one();
+            }
+        });
     }
 
     fn with_room(&self, room_id: &str, visit: impl FnOnce(&Arc<RoomMark>)) {

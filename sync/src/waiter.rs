@@ -39,6 +39,8 @@ pub(crate) struct Waiter {
     filter: Arc<Filter>,
     woken: Notify,
     dirty: AtomicBool,
+    /// Among those who are woken later.
+    queued: AtomicBool,
     wakes: AtomicU64,
 }
 
@@ -49,6 +51,7 @@ impl Waiter {
             filter,
             woken: Notify::new(),
             dirty: AtomicBool::new(false),
+            queued: AtomicBool::new(false),
             wakes: AtomicU64::new(0),
         }
     }
@@ -84,6 +87,16 @@ impl Waiter {
             self.wakes.fetch_add(1, Ordering::Relaxed);
             self.woken.notify_one();
         }
+    }
+
+    /// Whether the sleeper is still to be put among those who are woken later.
+    pub(crate) fn queue(&self) -> bool {
+        !self.queued.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn wake_queued(&self) {
+        self.queued.store(false, Ordering::Release);
+        self.wake();
     }
 
     /// To be called before computing: what is marked later is news.

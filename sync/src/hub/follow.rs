@@ -39,10 +39,7 @@ async fn follow_typing(hub: Arc<Hub>) {
     let mut changes = hub.sources.rooms.typing_changes();
     loop {
         match changes.recv().await {
-            Ok(change) => {
-                hub.typing_changed(change.room_id.as_str(), change.sequence);
-                hub.typing.raise(change.sequence);
-            }
+            Ok(change) => hub.typing_changed(change.room_id.as_str()),
             Err(RecvError::Lagged(_)) => hub.typing_changed_anywhere(),
             Err(RecvError::Closed) => return,
         }
@@ -69,7 +66,7 @@ async fn wake_later(hub: Arc<Hub>) {
         sleep(hub.config.coalesce).await;
         let sleepers = std::mem::take(&mut *hub.later.lock());
         for sleeper in sleepers {
-            sleeper.wake();
+            sleeper.wake_queued();
         }
     }
 }
@@ -144,21 +141,23 @@ impl Hub {
         });
     }
 
-    fn typing_changed(&self, room_id: &str, sequence: u64) {
+    /// Numbers the change. The numbers are this hub's own: those of `rooms` may be announced out of
+    /// order.
+    fn typing_changed(&self, room_id: &str) {
+        let sequence = self.typing.get() + 1;
         self.with_room(room_id, |room| {
             room.typing.raise(sequence);
             let change = Change::Typing { room: &room.room_id };
             room.for_each_watcher(|user| self.wake(user, change));
         });
+        self.typing.raise(sequence);
     }
 
     /// Changes were missed: every room that somebody watches may have had one.
     fn typing_changed_anywhere(&self) {
-        let sequence = self.sources.rooms.typing_sequence();
         let rooms: Vec<_> = self.rooms.read().keys().cloned().collect();
         for room_id in rooms {
-            self.typing_changed(room_id.as_str(), sequence);
+            self.typing_changed(room_id.as_str());
         }
-        self.typing.raise(sequence);
     }
 }

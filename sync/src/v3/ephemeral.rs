@@ -24,7 +24,7 @@ pub(super) async fn load(
         return Ok(events);
     }
     if filter.wants_type("m.typing") {
-        typing(scope, &room.room_id, since, &mut events);
+        typing(scope, room, since, &mut events);
     }
     if filter.wants_type("m.receipt") && may_have_receipts(room, since) {
         receipts(scope, &room.room_id, since, &mut events).await?;
@@ -33,8 +33,9 @@ pub(super) async fn load(
 }
 
 /// The whole list whenever it changed: an empty one says that nobody types any more.
-fn typing(scope: &Scope<'_>, room: &RoomId, since: Position, events: &mut Events) {
-    let (sequence, users) = scope.sync.sources.rooms.typing(room);
+fn typing(scope: &Scope<'_>, room: &Picked, since: Position, events: &mut Events) {
+    let sequence = room.membership.room.as_ref().map_or(0, |mark| mark.typing.get());
+    let (_, users) = scope.sync.sources.rooms.typing(&room.room_id);
     let told = scope.since.filter(|_| since > 0 && scope.same_boot);
     let tell = match told {
         Some(told) => sequence > told.typing,

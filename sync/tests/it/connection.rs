@@ -78,7 +78,7 @@ async fn waiting_can_be_given_up_at_any_time() {
                 }
             }
         }
-        assert_eq!(told, [body]);
+        assert_eq!(told, [body.as_str()]);
     }
 }
 

@@ -29,7 +29,10 @@ async fn messages_of_others_count_until_they_are_read() {
     world.say(&room, &ada, "one").await;
     let second = world.say(&room, &ada, "two").await;
     world.topic(&room, &ada, "does not count").await;
-    world.say(&room, &ada, "hello ben").await;
+    let mention = json!({
+        "msgtype": "m.text", "body": "hello ben", "m.mentions": {"user_ids": [ben]},
+    });
+    world.event(&room, &ada, "m.room.message", None, &mention).await;
     let answer = world.next(&ben, &since).await;
     assert_eq!(counts(joined(&answer, &room)), (3, 1));
     // Own messages do not count, and ada has read what she wrote.

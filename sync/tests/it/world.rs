@@ -95,6 +95,7 @@ impl World {
         let devices = Devices::new(store.clone(), clock.clone(), rng, &tasks);
         let presence =
             Presence::new(presence::Config::default(), clock.clone(), &tasks, store.clone());
+        tasks.spawn_until_stopped("typing", rooms.clone().expire_typing());
         let sources = Sources {
             store: store.clone(),
             rooms: rooms.clone(),
