@@ -37,6 +37,8 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     /// The body says nothing but the token.
     pub(crate) empty: bool,
+    /// The newest event by somebody else of each room in which the user is.
+    pub(crate) newest: Vec<(OwnedRoomId, OwnedEventId)>,
 }
 
 /// What the parts of an answer have in common.
@@ -81,6 +83,8 @@ pub(crate) struct RoomSections {
     pub(crate) leave: Map,
     /// Users whose presence the client does not know yet: they, or the user, just joined.
     pub(crate) newly_met: BTreeSet<OwnedUserId>,
+    /// The newest event by somebody else of each room in which the user is.
+    pub(crate) newest: Vec<(OwnedRoomId, OwnedEventId)>,
 }
 
 /// What may have changed, found without reading the store.
@@ -107,7 +111,8 @@ pub(crate) async fn compute(sync: &Inner, query: &Query<'_>) -> Result<Answer, S
     let changed = look(sync, query, same_boot).await?;
     let token = sync.token_at(changed.now, query.since);
     if query.since.is_some() && !query.full_state && changed.is_nothing() {
-        return Ok(Answer { body: nothing(&token), token, empty: true });
+        let newest = Vec::new();
+        return Ok(Answer { body: nothing(&token), token, empty: true, newest });
     }
     let scope = Scope {
         sync,

@@ -140,16 +140,16 @@ async fn span_and_summary(
     let Some(end) = end else { return Ok((None, None)) };
     let known = if knows.full { None } else { known_root(scope, room, timeline).await? };
     let span = Span { known, start: timeline.start(end), end };
-    let members_moved = match known {
+    let summary_moved = match known {
         None => true,
         // Behind a gap nothing was read.
         Some(known) if timeline.oldest.is_none() => {
             let changes = rooms.state_diff(known, end).await?;
             changes.iter().any(|(event_type, ..)| summary::depends_on(event_type))
         }
-        Some(_) => !timeline.members.is_empty(),
+        Some(_) => timeline.moves_summary,
     };
-    let summary = if members_moved { Some(summary::load(scope, room, end).await?) } else { None };
+    let summary = if summary_moved { Some(summary::load(scope, room, end).await?) } else { None };
     Ok((Some(span), summary))
 }
 

@@ -31,7 +31,11 @@ pub(super) async fn since(
     let mut current = own_event(scope, room, position).await?;
     while let Some(event) = current {
         memberships.push(event.pdu.membership() == Some(MembershipState::Join));
-        if event.position <= scope.after() || memberships.len() > MAX_CHANGES {
+        if event.position <= scope.after() {
+            break;
+        }
+        if memberships.len() > MAX_CHANGES {
+            memberships.push(false);
             break;
         }
         let (root, user) = (event.state_before, scope.user.as_str());

@@ -6,7 +6,7 @@ use rooms::{Root, StoredEvent};
 use ruma::{OwnedUserId, RoomId, events::room::member::MembershipState};
 use storage::Position;
 
-use super::event;
+use super::{event, summary};
 use crate::{
     SyncError,
     compute::Scope,
@@ -31,6 +31,8 @@ pub(super) struct Timeline {
     pub(super) oldest: Option<Arc<StoredEvent>>,
     /// Users whose member event was read, and whether it says `join`.
     pub(super) members: Vec<(OwnedUserId, bool)>,
+    /// Something was read on which the room's summary depends.
+    pub(super) moves_summary: bool,
     /// Something in the window is not shown.
     pub(super) hides: bool,
 }
@@ -79,6 +81,7 @@ impl Timeline {
         }
         self.oldest = read.last().cloned().or_else(|| self.oldest.take());
         for event in read {
+            self.moves_summary |= summary::depends_on(event.pdu.event_type());
             if event.pdu.event_type() != "m.room.member" {
                 continue;
             }

@@ -135,10 +135,8 @@ impl History {
         let (users, world) = (&self.users, &self.world);
         match step {
             Step::Say { user, room } => self.say(user, room).await,
-            Step::Topic { user, room } => {
-                if user == 0 && self.is_in(&users[0], room).await {
-                    world.topic(&self.rooms[room], &users[0], &number.to_string()).await;
-                }
+            Step::Topic { user: 0, room } => {
+                world.topic(&self.rooms[room], &users[0], &number.to_string()).await;
             }
             Step::Rename { user } => {
                 let profile = Profile { displayname: Some(number.to_string()), avatar_url: None };

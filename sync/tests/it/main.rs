@@ -1,5 +1,6 @@
 //! Sync against the real domain crates, on the memory engine.
 
+mod busy;
 mod chain;
 mod connection;
 mod ephemeral;

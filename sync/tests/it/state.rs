@@ -172,3 +172,16 @@ async fn a_summary_names_the_others_when_the_room_has_no_name() {
     assert_eq!(summary["m.heroes"], json!([ada, cay]));
     assert_eq!(summary["m.invited_member_count"], 1);
 }
+
+#[tokio::test]
+async fn a_room_that_loses_its_name_is_named_after_the_others_again() {
+    let world = World::new().await;
+    let (ada, ben) = (world.user("ada").await, world.user("ben").await);
+    let room = world.shared_room(&[&ada, &ben]).await;
+    world.event(&room, &ada, "m.room.name", Some(""), &json!({"name": "Room"})).await;
+    let answer = world.initial(&ben).await;
+    assert!(joined(&answer, &room)["summary"].get("m.heroes").is_none());
+    world.event(&room, &ada, "m.room.name", Some(""), &json!({})).await;
+    let answer = world.next(&ben, &token_of(&answer)).await;
+    assert_eq!(joined(&answer, &room)["summary"]["m.heroes"], json!([ada]));
+}
