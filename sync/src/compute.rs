@@ -6,7 +6,9 @@ use std::{
 };
 
 use accounts::AccountDataEvent;
-use ruma::{DeviceId, OwnedRoomId, OwnedUserId, UserId, events::room::member::MembershipState};
+use ruma::{
+    DeviceId, OwnedEventId, OwnedRoomId, OwnedUserId, UserId, events::room::member::MembershipState,
+};
 use storage::Position;
 
 use crate::{
@@ -152,7 +154,7 @@ async fn fill(
         let upto = v3::presence::write(scope, moved, &rooms.newly_met, &mut presence).await?;
         token.presence = upto.unwrap_or(token.presence);
     }
-    Ok(assemble(token, &account_data, &presence, &to_device, &rooms))
+    Ok(assemble(token, &account_data, &presence, &to_device, rooms))
 }
 
 fn assemble(
@@ -160,10 +162,10 @@ fn assemble(
     account_data: &Events,
     presence: &Events,
     to_device: &Events,
-    rooms: &RoomSections,
+    rooms: RoomSections,
 ) -> Answer {
-    let RoomSections { join, invite, knock, leave, .. } = rooms;
-    let no_rooms = [join, invite, knock, leave].iter().all(|section| section.is_empty());
+    let RoomSections { join, invite, knock, leave, newest, .. } = rooms;
+    let no_rooms = [&join, &invite, &knock, &leave].iter().all(|section| section.is_empty());
     let no_events = [account_data, presence, to_device].iter().all(|events| events.is_empty());
     let mut body = Vec::with_capacity(1024);
     let mut object = Object::open(&mut body);
@@ -180,7 +182,7 @@ fn assemble(
         sections.close();
     }
     object.close();
-    Answer { token, body, empty: no_rooms && no_events }
+    Answer { token, body, empty: no_rooms && no_events, newest }
 }
 
 /// An answer that says nothing but where to go on.

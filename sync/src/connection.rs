@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use ruma::{DeviceId, OwnedDeviceId, UserId, presence::PresenceState};
+use ruma::{DeviceId, OwnedDeviceId, OwnedEventId, OwnedRoomId, UserId, presence::PresenceState};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
@@ -38,6 +38,9 @@ pub struct Batch {
     pub pos: String,
     /// The body of a sync response.
     pub body: Bytes,
+    /// The newest event by somebody else of each room in which the user is, as far as the body
+    /// shows events.
+    pub newest: Vec<(OwnedRoomId, OwnedEventId)>,
 }
 
 /// One client that listens. Counts as an open sync of its device until it is dropped.
@@ -101,7 +104,8 @@ impl Connection {
             if first || !answer.empty {
                 self.full_state = false;
                 self.not_before = Instant::now() + PACE;
-                return Ok(Batch { pos: answer.token.to_string(), body: answer.body.into() });
+                let Answer { token, body, newest, .. } = answer;
+                return Ok(Batch { pos: token.to_string(), body: body.into(), newest });
             }
             tokio::select! {
                 () = self.registered.waiter.woken() => (),

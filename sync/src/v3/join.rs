@@ -61,6 +61,9 @@ pub(crate) async fn write(
     let window = Window { after, up_to: scope.now.durable };
     let timeline = timeline::load(scope, room_id, window).await?;
     meet(scope, room_id, knows, &timeline, sections).await?;
+    if let Some(event) = timeline.newest_of_others(scope.user) {
+        sections.newest.push((room_id.clone(), event.pdu.event_id().clone()));
+    }
 
     let (span, summary) = span_and_summary(scope, room_id, knows, &timeline).await?;
     let heroes = summary.as_ref().map_or(&[][..], |summary| summary.heroes());

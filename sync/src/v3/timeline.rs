@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use rooms::{Root, StoredEvent};
-use ruma::{OwnedUserId, RoomId, events::room::member::MembershipState};
+use ruma::{OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
 use storage::Position;
 
 use super::{event, summary};
@@ -75,6 +75,11 @@ pub(super) async fn load(
 }
 
 impl Timeline {
+    /// The newest that is shown and that the user did not send.
+    pub(super) fn newest_of_others(&self, user: &UserId) -> Option<&StoredEvent> {
+        self.events.iter().rev().find(|event| event.pdu.sender() != user).map(|event| &**event)
+    }
+
     fn note(&mut self, read: &[Arc<StoredEvent>]) {
         if self.newest.is_none() {
             self.newest = read.first().cloned();

@@ -57,6 +57,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => pair.clone().prop_map(|(user, room)| Step::Leave { user, room }),
         1 => pair.clone().prop_map(|(user, room)| Step::Kick { user, room }),
         1 => pair.prop_map(|(user, room)| Step::Invite { user, room }),
+        1 => Just(Step::Restart),
         4 => Just(Step::Sync),
     ];
     prop::collection::vec(step, 1..40)
@@ -132,6 +133,11 @@ impl History {
 
     /// Steps that are not allowed at the moment change nothing.
     async fn step(&mut self, number: usize, step: Step) {
+        if matches!(step, Step::Restart) {
+            self.world.tasks.stop();
+            self.world = World::on(self.world.store.clone()).await;
+            return;
+        }
         let (users, world) = (&self.users, &self.world);
         match step {
             Step::Say { user, room } => self.say(user, room).await,

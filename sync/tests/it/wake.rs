@@ -159,3 +159,34 @@ async fn who_left_is_not_woken_any_more_and_who_came_is() {
     let answer = serde_json::from_slice(&batch.body).expect("JSON");
     assert!(joined(&answer, &room).is_object());
 }
+
+#[tokio::test]
+async fn typing_wakes_a_few_times_a_second_at_most() {
+    let world = World::new().await;
+    let (ada, ben) = (world.user("ada").await, world.user("ben").await);
+    let room = world.shared_room(&[&ada, &ben]).await;
+    let mut connection = listening(&world, &ben, "{}").await;
+    let started = tokio::time::Instant::now();
+    let toggles = async {
+        let mut toggled = 0;
+        while started.elapsed() < Duration::from_millis(600) {
+            let minute = Duration::from_secs(60);
+            world.rooms.start_typing(&room, &ada, minute).await.expect("ada may type");
+            world.rooms.stop_typing(&room, &ada).await.expect("ada may stop");
+            toggled += 2;
+            tokio::task::yield_now().await;
+        }
+        toggled
+    };
+    tokio::pin!(toggles);
+    let toggled = loop {
+        tokio::select! {
+            toggled = &mut toggles => break toggled,
+            batch = connection.next() => drop(batch.expect("a batch")),
+        }
+    };
+    let most = started.elapsed().as_millis() / 250 + 1;
+    assert!(toggled > 20, "{toggled}");
+    assert!(u128::from(connection.wakes()) <= most, "{} wakes", connection.wakes());
+    assert!(connection.wakes() >= 1);
+}
