@@ -40,6 +40,8 @@ enum Step {
         user: usize,
         room: usize,
     },
+    /// What is only in memory is lost.
+    Restart,
     /// The follower comes and asks.
     Sync,
 }
