@@ -100,6 +100,11 @@ impl Error {
         Self::new(StatusCode::BAD_REQUEST, "M_INVALID_PARAM", message)
     }
 
+    /// A position that this server never gave, or has forgotten: start without one.
+    pub(crate) fn unknown_pos() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "M_UNKNOWN_POS", "The position is not known")
+    }
+
     pub(crate) fn missing_param(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "M_MISSING_PARAM", message)
     }

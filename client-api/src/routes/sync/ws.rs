@@ -3,9 +3,12 @@
 //! The protocol is described in `docs/websocket.md`. Whatever fails before the upgrade is an
 //! ordinary HTTP Matrix error.
 
+mod delivered;
+mod end;
 mod frame;
 mod methods;
 mod registry;
+mod running;
 mod socket;
 
 use std::sync::Arc;
@@ -34,6 +37,8 @@ use crate::{error::Error, extract::AuthedRaw, gate::Gate, respond::RawJson};
 
 /// The largest frame of a client: an event of 65,536 bytes and what is around it.
 const FRAME_BYTES_MAX: usize = 65_536 + 1024;
+/// What is read of a larger frame, to be able to tell its client why the socket ends.
+const OVERSIZED_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
 /// An idle socket keeps no more than this to read into.
 const READ_BUFFER_BYTES: usize = 1024;
 const PROTOCOL: &str = "im.meridian.v1.json";
@@ -203,12 +208,16 @@ async fn upgrade(
         }
     };
     let sockets = sockets.clone();
+    let tasks = sockets.inner.pieces.tasks.clone();
     Ok(upgrade
         .protocols([PROTOCOL, PROTOCOL_DRAFT])
-        .max_message_size(FRAME_BYTES_MAX)
-        .max_frame_size(FRAME_BYTES_MAX)
+        .max_message_size(OVERSIZED_BYTES_MAX)
+        .max_frame_size(OVERSIZED_BYTES_MAX)
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
-        .on_upgrade(move |websocket| socket::run(sockets, websocket, start))
+        .on_upgrade(async move |websocket| {
+            // Owned, so that the server's end waits for each socket to be told.
+            tasks.spawn("socket", socket::run(sockets, websocket, start));
+        })
         .into_response())
 }

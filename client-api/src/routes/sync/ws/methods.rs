@@ -33,6 +33,10 @@ pub(super) async fn call(
     if sends && request.id.as_deref().unwrap_or_default().is_empty() {
         return Err(Error::missing_param("A request that sends needs an `id`"));
     }
+    // As over HTTP; those that make events have an allowance of their own.
+    if matches!(request.method.as_str(), "typing" | "receipt" | "read_markers" | "presence") {
+        pieces.gate.limit_user(Action::Other, &session)?;
+    }
     let params = &request.params;
     match request.method.as_str() {
         "ping" => Ok(json!({})),
@@ -198,6 +202,9 @@ async fn receipt(pieces: &Pieces, session: &Session, params: Receipt) -> Result<
     let Pieces { rooms, accounts, .. } = pieces;
     match params.r#type.as_str() {
         "m.fully_read" => {
+            if params.thread_id.is_some() {
+                return Err(Error::invalid_param("m.fully_read cannot have a thread_id"));
+            }
             set_fully_read(rooms, accounts, session, &params.room_id, &params.event_id).await?;
         }
         kind @ ("m.read" | "m.read.private") => {

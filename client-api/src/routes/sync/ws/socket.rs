@@ -7,25 +7,26 @@
 //! An idle socket is this struct, a timer and a waiter: what is only needed while something
 //! happens is boxed and made when it does.
 
-use std::{collections::VecDeque, future::Future, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use accounts::Session;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sync::{Batch, Connection, Params, SyncError};
+use sync::{Batch, SyncError};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
-    Pieces, Query, Sockets,
+    FRAME_BYTES_MAX, Pieces, Sockets, delivered,
+    end::{
+        End, NO_AUTH, PROTOCOL_ERROR, REPLACED, SLOW, SOFT_LOGOUT, TOO_BIG, TOO_FAST, UNKNOWN_TOKEN,
+    },
     frame::{self, Incoming, Request},
     methods,
+    running::{Running, StartParams, sync_params},
 };
-use crate::{
-    error::Error,
-    routes::sync::{filter, presence_state, state_after},
-};
+use crate::error::Error;
 
 /// The first frame has to authenticate within this time.
 const AUTH_TIME: Duration = Duration::from_secs(10);
@@ -35,12 +36,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(25);
 const PINGS_MISSED_MAX: u8 = 2;
 /// A write that takes longer means that the client does not read.
 const WRITE_TIME: Duration = Duration::from_secs(10);
-/// With a batch outstanding, an acknowledgement has to come within this time.
-const ACK_TIME: Duration = Duration::from_secs(60);
-/// Unacknowledged bytes; one batch may be larger alone.
-const WINDOW_BYTES: usize = 1 << 20;
-const WINDOW_DEFAULT: usize = 2;
-const WINDOW_MAX: usize = 8;
+/// What a client may take to read why the socket ends, and to say that it has.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
 /// Requests of one socket that are carried out at a time.
 const IN_FLIGHT_MAX: usize = 20;
 /// Frames of one socket per second before it is closed.
@@ -64,89 +61,15 @@ pub(super) struct Start {
     pub(super) query: Option<Box<StartParams>>,
 }
 
-impl From<Query> for Option<Box<StartParams>> {
-    fn from(query: Query) -> Self {
-        Some(Box::new(StartParams {
-            mode: "v3".to_owned(),
-            since: query.since,
-            filter: query.filter.map(Value::String),
-            full_state: query.full_state,
-            set_presence: query.presence,
-            use_state_after: None,
-            unstable_use_state_after: None,
-            window: None,
-        }))
-    }
-}
-
-/// The parameters of `sync.start`.
-#[derive(Deserialize)]
-pub(super) struct StartParams {
-    mode: String,
-    since: Option<String>,
-    /// An id, or the filter itself.
-    filter: Option<Value>,
-    #[serde(default)]
-    full_state: bool,
-    set_presence: Option<String>,
-    use_state_after: Option<bool>,
-    #[serde(rename = "org.matrix.msc4222.use_state_after")]
-    unstable_use_state_after: Option<bool>,
-    window: Option<usize>,
-}
-
-/// Why a socket ends.
-enum End {
-    /// The client is gone.
-    Gone,
-    Close {
-        code: u16,
-        reason: &'static str,
-    },
-    /// The server stops.
-    Restart,
-}
-
-const PROTOCOL_ERROR: End = End::Close { code: 4000, reason: "protocol error" };
-const REPLACED: End = End::Close { code: 4001, reason: "connection replaced" };
-const NO_AUTH: End = End::Close { code: 4003, reason: "authentication missing or late" };
-const UNKNOWN_TOKEN: End = End::Close { code: 4004, reason: "unknown token" };
-const SOFT_LOGOUT: End = End::Close { code: 4005, reason: "the access token has expired" };
-const SLOW: End = End::Close { code: 4008, reason: "slow consumer" };
-const TOO_FAST: End = End::Close { code: 4029, reason: "too many frames" };
-const TOO_BIG: End = End::Close { code: 1009, reason: "message too big" };
-
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// A running sync.
-struct Running {
-    connection: Connection,
-    /// Where the client is, or will be once it has read what was sent.
-    pos: Option<String>,
-    window: usize,
-    next_seq: u64,
-    unacked: VecDeque<Unacked>,
-}
-
-struct Unacked {
-    seq: u64,
-    pos: String,
-    bytes: usize,
-    sent: Instant,
-}
-
-impl Running {
-    fn is_open(&self) -> bool {
-        let bytes: usize = self.unacked.iter().map(|batch| batch.bytes).sum();
-        self.unacked.len() < self.window && (self.unacked.is_empty() || bytes < WINDOW_BYTES)
-    }
-}
 
 struct Socket {
     sockets: Sockets,
     websocket: WebSocket,
     mode: Mode,
     running: Option<Box<Running>>,
+    /// Of the next batch. Never starts over, so that an acknowledgement means one batch only.
+    next_seq: u64,
     in_flight: FuturesUnordered<Boxed<Option<String>>>,
     pings_missed: u8,
     next_ping: Instant,
@@ -163,6 +86,7 @@ pub(super) async fn run(sockets: Sockets, websocket: WebSocket, start: Start) {
         websocket,
         mode: start.mode,
         running: None,
+        next_seq: 1,
         in_flight: FuturesUnordered::new(),
         pings_missed: 0,
         next_ping: now + PING_INTERVAL,
@@ -191,37 +115,38 @@ impl Socket {
             },
         };
         if let (Mode::Draft, Some(params)) = (self.mode, start.query) {
-            self.start_sync(&session, *params).await.map_err(|_refused| PROTOCOL_ERROR)?;
+            if let Err(refused) = self.start_sync(&session, *params).await {
+                self.write(Message::Text(frame::failure(None, &refused).into())).await?;
+                return Err(PROTOCOL_ERROR);
+            }
         }
         Ok(session)
     }
 
     /// Without a header or a ticket the first frame has to be `auth`.
     async fn first_frame(&mut self) -> Result<Session, End> {
-        loop {
-            let text = match self.websocket.recv().await {
-                Some(Ok(Message::Text(text))) => text,
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+        let text = loop {
+            match self.websocket.recv().await {
+                Some(Ok(Message::Text(text))) if text.len() > FRAME_BYTES_MAX => {
+                    return Err(TOO_BIG);
+                }
+                Some(Ok(Message::Text(text))) => break text,
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => (),
                 Some(Ok(Message::Binary(_))) => return Err(PROTOCOL_ERROR),
-                Some(Ok(Message::Close(_))) | None => return Err(End::Gone),
-                Some(Err(error)) => return Err(receive_error(&error)),
-            };
-            let Ok(Incoming::Request(request)) = frame::read(&text) else { return Err(NO_AUTH) };
-            if request.method != "auth" {
-                return Err(NO_AUTH);
+                Some(Ok(Message::Close(_))) => return Err(End::Left),
+                Some(Err(error)) => return Err(End::of(error)),
+                None => return Err(End::Gone),
             }
-            return match self.authenticate(&request) {
-                Ok(session) => {
-                    self.answer(&request, Ok(auth_result(&session, self.now_ms()))).await?;
-                    Ok(session)
-                }
-                Err(error) => {
-                    let soft = error.to_json()["soft_logout"] == json!(true);
-                    self.answer(&request, Err(error)).await?;
-                    Err(if soft { SOFT_LOGOUT } else { UNKNOWN_TOKEN })
-                }
-            };
+        };
+        let Ok(Incoming::Request(request)) = frame::read(&text) else { return Err(NO_AUTH) };
+        if request.method != "auth" {
+            return Err(NO_AUTH);
         }
+        let outcome = self.authenticate(&request);
+        let end = outcome.as_ref().err().map(End::of_refused_token);
+        let result = outcome.as_ref().map(|session| auth_result(session, self.now_ms()));
+        self.answer(&request, result.map_err(Error::clone)).await?;
+        outcome.map_err(|_refused| end.unwrap_or(NO_AUTH))
     }
 
     fn now_ms(&self) -> u64 {
@@ -280,10 +205,9 @@ impl Socket {
 
     /// When the next thing happens by itself.
     fn deadline(&self, session: &Session) -> Instant {
-        let acked = self.running.as_ref().and_then(|running| running.unacked.front());
         let mut next = self.next_ping;
-        if let Some(oldest) = acked {
-            next = next.min(oldest.sent + ACK_TIME);
+        if let Some(late) = self.running.as_ref().and_then(|running| running.ack_deadline()) {
+            next = next.min(late);
         }
         if let Some(left) = self.token_left(session) {
             let notice = if self.expiry_told { left } else { left.saturating_sub(EXPIRY_NOTICE) };
@@ -300,8 +224,8 @@ impl Socket {
 
     async fn timer(&mut self, session: &Session) -> Result<(), End> {
         let now = Instant::now();
-        let oldest = self.running.as_ref().and_then(|running| running.unacked.front());
-        if oldest.is_some_and(|oldest| oldest.sent + ACK_TIME <= now) {
+        let late = self.running.as_ref().and_then(|running| running.ack_deadline());
+        if late.is_some_and(|late| late <= now) {
             return Err(SLOW);
         }
         if let Some(left) = self.token_left(session) {
@@ -334,15 +258,20 @@ impl Socket {
         self.pings_missed = 0;
         self.count_frame()?;
         match message {
+            Some(Ok(Message::Text(text))) if text.len() > FRAME_BYTES_MAX => Err(TOO_BIG),
             Some(Ok(Message::Text(text))) => Box::pin(self.text(session, &text)).await,
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
             Some(Ok(Message::Binary(_))) => Err(PROTOCOL_ERROR),
-            Some(Ok(Message::Close(_))) | None => Err(End::Gone),
-            Some(Err(error)) => Err(receive_error(&error)),
+            Some(Ok(Message::Close(_))) => Err(End::Left),
+            Some(Err(error)) => Err(End::of(error)),
+            None => Err(End::Gone),
         }
     }
 
     fn count_frame(&mut self) -> Result<(), End> {
+        if !self.pieces().gate.config().rate_limits.enabled {
+            return Ok(());
+        }
         let now = Instant::now();
         let (since, count) = &mut self.frames;
         if now.duration_since(*since) >= Duration::from_secs(1) {
@@ -368,20 +297,14 @@ impl Socket {
                 self.answer(&request, outcome).await
             }
             "sync.ack" => {
-                let outcome = self.acknowledge(&request).await;
-                match (&request.id, &outcome) {
-                    (None, Ok(_)) => Ok(()),
-                    _ => self.answer(&request, outcome).await,
-                }
+                let outcome = self.acknowledge(session, &request).await;
+                self.answer(&request, outcome).await
             }
             "sync.stop" => {
                 let outcome = self.stop_sync();
                 self.answer(&request, outcome).await
             }
-            _ => {
-                self.call(session, request);
-                Ok(())
-            }
+            _ => self.call(session, request).await,
         }
     }
 
@@ -404,42 +327,18 @@ impl Socket {
 
     /// Starts the sync, in place of one that may be running.
     async fn start_sync(&mut self, session: &Session, params: StartParams) -> Result<Value, Error> {
-        if params.mode != "v3" {
-            return Err(Error::new(
-                http::StatusCode::NOT_FOUND,
-                "M_UNRECOGNIZED",
-                format!("There is no sync mode {:?}", params.mode),
-            ));
-        }
-        let wanted = match params.filter {
-            None | Some(Value::Null) => None,
-            Some(Value::String(text)) => Some(text),
-            Some(object) => Some(object.to_string()),
-        };
-        let window = params.window.unwrap_or(WINDOW_DEFAULT);
-        if !(1..=WINDOW_MAX).contains(&window) {
-            return Err(Error::invalid_param(format!("`window` is 1 to {WINDOW_MAX}")));
-        }
-        let pieces = self.pieces();
-        let params = Params {
-            since: params.since.filter(|since| !since.is_empty()),
-            filter: filter(&pieces.accounts, session, wanted.as_deref()).await?,
-            full_state: params.full_state,
-            set_presence: presence_state(params.set_presence.as_deref())?,
-            use_state_after: state_after(params.use_state_after, params.unstable_use_state_after),
-        };
+        let window = params.window()?;
+        let params = sync_params(&self.pieces().accounts, session, params).await?;
         // The old one goes first: it must not count as delivered what the new one repeats.
-        let sync = pieces.sync.clone();
         self.running = None;
+        let sync = self.pieces().sync.clone();
         let pos = params.since.clone();
-        let connection = sync.connection(&session.user_id, &session.device_id, params).await?;
-        self.running = Some(Box::new(Running {
-            connection,
-            pos,
-            window,
-            next_seq: 1,
-            unacked: VecDeque::new(),
-        }));
+        let connection = sync.connection(&session.user_id, &session.device_id, params).await;
+        let connection = connection.map_err(|error| match error {
+            SyncError::InvalidToken => Error::unknown_pos(),
+            other => other.into(),
+        })?;
+        self.running = Some(Box::new(Running::new(connection, pos, window)));
         Ok(json!({}))
     }
 
@@ -448,30 +347,31 @@ impl Socket {
         Ok(json!({ "pos": running.pos }))
     }
 
-    async fn acknowledge(&mut self, request: &Request) -> Result<Value, Error> {
+    async fn acknowledge(&mut self, session: &Session, request: &Request) -> Result<Value, Error> {
         #[derive(Deserialize)]
         struct Ack {
             seq: u64,
         }
         let Ack { seq } = methods::read(&request.params)?;
-        let running =
-            self.running.as_mut().ok_or_else(|| Error::not_found("No sync is running"))?;
-        if seq >= running.next_seq {
+        if seq >= self.next_seq {
             return Err(Error::invalid_param(format!("Batch {seq} was not sent yet")));
         }
-        let mut confirmed = None;
-        while running.unacked.front().is_some_and(|batch| batch.seq <= seq) {
-            confirmed = running.unacked.pop_front();
-        }
-        if let Some(batch) = confirmed {
-            running.connection.confirm(&batch.pos).await?;
+        // One that was on its way when the sync stopped says nothing any more.
+        let Some(running) = self.running.as_mut() else { return Ok(json!({})) };
+        let events = running.acknowledge(seq).await?;
+        if !events.is_empty() {
+            let (sockets, session) = (self.sockets.clone(), session.clone());
+            self.in_flight.push(Box::pin(async move {
+                delivered::tell(&sockets.inner.pieces, &session, events).await;
+                None
+            }));
         }
         Ok(json!({}))
     }
 
     async fn batch(&mut self, batch: Result<Batch, SyncError>) -> Result<(), End> {
         let Some(running) = self.running.as_mut() else { return Ok(()) };
-        let Batch { pos, body } = match batch {
+        let batch = match batch {
             Ok(batch) => batch,
             Err(SyncError::Stopping) => return Err(End::Restart),
             Err(error) => {
@@ -479,29 +379,27 @@ impl Socket {
                 return Err(End::Restart);
             }
         };
-        running.pos = Some(pos.clone());
+        running.pos = Some(batch.pos.clone());
         let frame = match self.mode {
             Mode::Enveloped => {
-                let seq = running.next_seq;
-                running.next_seq += 1;
-                let bytes = body.len();
-                running.unacked.push_back(Unacked { seq, pos, bytes, sent: Instant::now() });
-                frame::batch(seq, &body)
+                let seq = self.next_seq;
+                self.next_seq += 1;
+                let frame = frame::batch(seq, &batch.body);
+                running.sent(seq, batch);
+                frame
             }
             // What the draft's client has read, it says by coming again with a token.
-            Mode::Draft => Vec::from(body),
+            Mode::Draft => Vec::from(batch.body),
         };
         let text = String::from_utf8(frame).map_err(|_| End::Restart)?;
         self.write(Message::Text(text.into())).await
     }
 
     /// Carries a request out beside the others.
-    fn call(&mut self, session: &Session, request: Request) {
+    async fn call(&mut self, session: &Session, request: Request) -> Result<(), End> {
         if self.in_flight.len() >= IN_FLIGHT_MAX {
             let busy = Error::limit_exceeded(Duration::from_millis(100));
-            let answer = frame::failure(request.id.as_deref(), &busy);
-            self.in_flight.push(Box::pin(std::future::ready(Some(answer))));
-            return;
+            return self.answer(&request, Err(busy)).await;
         }
         let (sockets, session) = (self.sockets.clone(), session.clone());
         self.in_flight.push(Box::pin(async move {
@@ -513,6 +411,7 @@ impl Socket {
                 (id, Err(error)) => Some(frame::failure(id.as_deref(), &error)),
             }
         }));
+        Ok(())
     }
 
     async fn answer(
@@ -536,23 +435,32 @@ impl Socket {
         }
     }
 
-    /// Says why, as far as the client still listens.
+    /// Says why, as far as the client still listens, and waits for it to leave.
     async fn close(&mut self, end: End) {
-        let (code, reason) = match end {
+        let frame = match end {
             End::Gone => return,
-            End::Close { code, reason } => (code, reason),
-            End::Restart => {
+            End::Left => None,
+            End::Close { code, reason } => Some((code, reason)),
+            End::Restart => Some((1012, "restart")),
+        };
+        let restart = matches!(end, End::Restart);
+        let _late = timeout(CLOSE_TIME, async {
+            if restart {
                 let retry = 500 + self.pieces().rng.below(2_000);
                 let goodbye =
                     json!({ "method": "goodbye", "reason": "restart", "retry_after_ms": retry });
-                if self.write(Message::Text(goodbye.to_string().into())).await.is_err() {
-                    return;
-                }
-                (1012, "restart")
+                self.websocket.send(Message::Text(goodbye.to_string().into())).await?;
             }
-        };
-        let frame = CloseFrame { code, reason: reason.into() };
-        let _gone = self.write(Message::Close(Some(frame))).await;
+            if let Some((code, reason)) = frame {
+                let frame = CloseFrame { code, reason: reason.into() };
+                self.websocket.send(Message::Close(Some(frame))).await?;
+            }
+            // With anything unread the connection would be reset, and the frame be lost. This also
+            // sends the answer to a client's close.
+            while let Some(Ok(_)) = self.websocket.recv().await {}
+            Ok::<_, axum::Error>(())
+        })
+        .await;
     }
 }
 
@@ -580,16 +488,4 @@ fn auth_result(session: &Session, now_ms: u64) -> Value {
         result["expires_in_ms"] = json!(expires_at.saturating_sub(now_ms));
     }
     result
-}
-
-/// Tells a frame that is too large from a client that is gone.
-fn receive_error(error: &axum::Error) -> End {
-    let text = error.to_string();
-    if text.contains("too long") || text.contains("too big") || text.contains("Space limit") {
-        TOO_BIG
-    } else if text.contains("UTF-8") || text.contains("protocol") {
-        PROTOCOL_ERROR
-    } else {
-        End::Gone
-    }
 }
