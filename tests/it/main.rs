@@ -1,0 +1,10 @@
+//! Whole regions in one process: what a client may do to them, and what it may not.
+
+mod accounts;
+mod bad_input;
+mod edge;
+mod server;
+mod socket;
+mod three_regions;
+mod user;
+mod websocket;

@@ -1,0 +1,8 @@
+//! The WebSocket transport, as `docs/websocket.md` promises it.
+
+mod batches;
+mod delivered;
+mod ends;
+mod limits;
+mod methods;
+mod opening;
