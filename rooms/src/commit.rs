@@ -11,12 +11,12 @@ use storage::{Batch, Fact, Pending, Position};
 
 use crate::{
     Error, EventStatus, MembershipFact, RoomEventFact, RoomView, StoredEvent,
-    draft::{Draft, DraftEvent, MemberChange, Redacted},
+    draft::{Draft, DraftEvent, MemberChange, Redacted, SeenBy},
     room::{Head, Room, Writer},
     rooms::Inner,
     store::{
         Depths, EventIds, EventPlace, Events, Heads, MemberRecord, Members, RelationRecord,
-        Relations, StateNodes, ThreadReplies, ThreadReplyRecord, Times, TransactionRecord,
+        Relations, Seen, StateNodes, ThreadReplies, ThreadReplyRecord, Times, TransactionRecord,
         Transactions, UserRoomRecord, UserRooms,
     },
     stream,
@@ -26,7 +26,7 @@ use crate::{
 #[must_use = "the head must follow what was submitted"]
 pub(crate) struct Outcome {
     pub(crate) view: RoomView,
-    /// State events, those included that a redaction has changed.
+    /// State events.
     changed: Vec<Arc<Pdu>>,
     submitted: Submitted,
 }
@@ -76,14 +76,9 @@ impl Draft<'_> {
             Ok::<_, Error>(batch)
         })?;
         inner.trie.publish(self.nodes);
-        let redacted_state = self
-            .redacted
-            .iter()
-            .map(|redacted| Arc::clone(&redacted.event.pdu))
-            .filter(|pdu| pdu.is_state());
         Ok(Outcome {
             view: after.expect("the store called back, or returned its error"),
-            changed: self.changed.into_iter().chain(redacted_state).collect(),
+            changed: self.changed,
             submitted: Submitted { pending, redacted: self.redacted },
         })
     }
@@ -124,14 +119,13 @@ impl Writer {
 impl Head {
     pub(crate) fn follow(&mut self, outcome: Outcome) -> Submitted {
         self.view = outcome.view;
-        for pdu in outcome.changed {
-            let Some(state_key) = pdu.state_key() else { continue };
-            // A redacted event only matters here while it is in force.
-            let known = self.cached_state.get(pdu.event_type(), state_key);
-            if matches!(&known, Some(Some(known)) if known.depth() > pdu.depth()) {
-                continue;
+        for pdu in &outcome.changed {
+            self.cached_state.set(pdu);
+        }
+        for Redacted { event, .. } in &outcome.submitted.redacted {
+            if self.cached_state.holds(&event.pdu) {
+                self.cached_state.set(&event.pdu);
             }
-            self.cached_state.put(pdu.event_type(), state_key, Some(Arc::clone(&pdu)));
         }
         outcome.submitted
     }
@@ -218,6 +212,11 @@ impl Rows<'_> {
             event_id: event_id.clone(),
             position,
             state: event.state_after,
+            seen: match member.seen {
+                SeenBy::Nothing => None,
+                SeenBy::ThisEvent => Some(Seen { state: event.state_after, position }),
+                SeenBy::Earlier(seen) => Some(seen),
+            },
             forgotten: false,
         };
         self.batch.derive_put::<UserRooms>(&member.user, self.room_id, &record);

@@ -17,6 +17,7 @@ use crate::{
     Error, Root, StoredEvent, Txn, TxnEcho,
     room::{Head, StateCache, Writer},
     rooms::Inner,
+    store::{Seen, UserRooms},
     trie::{Entry, NewNodes},
 };
 
@@ -66,6 +67,17 @@ pub(crate) struct MemberChange {
     pub(crate) user: OwnedUserId,
     pub(crate) membership: MembershipState,
     pub(crate) is_local: bool,
+    pub(crate) seen: SeenBy,
+}
+
+/// What a local user may see of the room after the change.
+pub(crate) enum SeenBy {
+    /// They are joined, or never were.
+    Nothing,
+    /// They were joined until this event.
+    ThisEvent,
+    /// They were joined at some time before.
+    Earlier(Seen),
 }
 
 /// What other events are found by.
@@ -342,7 +354,19 @@ impl<'a> Draft<'a> {
                 Arc::make_mut(&mut self.local_joined).remove(&user);
             }
         }
-        Ok(Some(MemberChange { is_local: self.inner.is_local(&user), user, membership }))
+        let is_local = self.inner.is_local(&user);
+        let seen = match (&before, &membership) {
+            _ if !is_local => SeenBy::Nothing,
+            (_, MembershipState::Join) => SeenBy::Nothing,
+            (MembershipState::Join, _) => SeenBy::ThisEvent,
+            _ => self.seen_before(&user).await?,
+        };
+        Ok(Some(MemberChange { user, membership, is_local, seen }))
+    }
+
+    async fn seen_before(&self, user: &UserId) -> Result<SeenBy, Error> {
+        let row = self.inner.store.get_latest::<UserRooms>(user, self.room_id()).await?;
+        Ok(row.and_then(|row| row.seen).map_or(SeenBy::Nothing, SeenBy::Earlier))
     }
 
     fn count(&mut self, membership: &MembershipState, by: i64) {

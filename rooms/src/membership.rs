@@ -64,8 +64,10 @@ pub struct UserRoom {
     pub event_id: OwnedEventId,
     /// Of the member event.
     pub position: Position,
-    /// The room's state just after the member event: what somebody who left may see.
+    /// The room's state just after the member event.
     pub state: Root,
+    /// For one who is not in the room but was: the state at the end of that, which they may see.
+    pub seen: Option<Root>,
     /// The user wants to hear of it no more.
     pub forgotten: bool,
 }
@@ -126,7 +128,7 @@ impl Rooms {
                 inner.authorise_join(&mut writer, &target, &mut content).await?;
             }
             MembershipState::Invite => {
-                inner.check_invitable(&mut writer, &target).await?;
+                inner.check_invitable(&mut writer, event.sender, &target).await?;
             }
             _ => {}
         }

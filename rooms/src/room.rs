@@ -74,6 +74,18 @@ impl StateCache {
         self.by_type.get(event_type)?.get(state_key).cloned()
     }
 
+    /// Whether the event, in whatever form, is the current one of its kind.
+    pub(crate) fn holds(&self, event: &Pdu) -> bool {
+        let known = event.state_key().and_then(|key| self.get(event.event_type(), key)).flatten();
+        known.is_some_and(|known| known.event_id() == event.event_id())
+    }
+
+    pub(crate) fn set(&mut self, event: &Arc<Pdu>) {
+        if let Some(state_key) = event.state_key() {
+            self.put(event.event_type(), state_key, Some(Arc::clone(event)));
+        }
+    }
+
     pub(crate) fn put(&mut self, event_type: &str, state_key: &str, event: Option<Arc<Pdu>>) {
         if self.entries >= CACHED_STATE {
             self.by_type.clear();

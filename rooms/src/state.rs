@@ -68,10 +68,13 @@ impl Rooms {
     pub async fn visible_state(&self, viewer: &UserId, room: &RoomId) -> Result<Root, Error> {
         let view = self.inner.view(room).await?.ok_or(Error::NotJoined)?;
         let row = self.inner.store.get::<UserRooms>(viewer, room).await?;
-        match row {
-            Some(row) if row.membership == MembershipState::Join => return Ok(view.state),
-            Some(row) if was_in(&row.membership) && !row.forgotten => return Ok(row.state),
-            _ => {}
+        if let Some(row) = row.filter(|row| !row.forgotten) {
+            if row.membership == MembershipState::Join {
+                return Ok(view.state);
+            }
+            if let Some(seen) = row.seen {
+                return Ok(seen.state);
+            }
         }
         if self.is_world_readable(view.state).await? {
             Ok(view.state)
@@ -159,7 +162,7 @@ impl Rooms {
     ) -> Result<Root, Error> {
         let newest = self.visible_state(viewer, room).await?;
         let row = self.inner.store.get::<UserRooms>(viewer, room).await?;
-        if row.is_some_and(|row| was_in(&row.membership) && row.position <= at) {
+        if row.and_then(|row| row.seen).is_some_and(|seen| seen.position <= at) {
             return Ok(newest);
         }
         let up_to = at.min(self.inner.store.log().position());
@@ -193,11 +196,6 @@ impl Inner {
         events.sort_by_key(|event| event.position);
         Ok(events)
     }
-}
-
-/// Whether the state at the member event may still be seen.
-fn was_in(membership: &MembershipState) -> bool {
-    matches!(membership, MembershipState::Leave | MembershipState::Ban)
 }
 
 fn into_parts(entry: Entry) -> (String, String, OwnedEventId) {

@@ -157,7 +157,15 @@ pub(crate) struct UserRoomRecord {
     pub(crate) event_id: OwnedEventId,
     pub(crate) position: Position,
     pub(crate) state: Root,
+    pub(crate) seen: Option<Seen>,
     pub(crate) forgotten: bool,
+}
+
+/// The end of the last time that a user was joined.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    pub(crate) state: Root,
+    pub(crate) position: Position,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ impl Rooms {
     ) -> Result<(), Error> {
         let inner = &*self.inner;
         let mut writer = inner.member_writer(change.room_id).await?;
-        inner.check_invitable(&mut writer, change.target).await?;
+        inner.check_invitable(&mut writer, change.sender, change.target).await?;
         let mut content = member_content("invite", &profile, change.reason);
         content.set_some("is_direct", is_direct.then_some(true));
         inner.set_member(writer, change.sender, change.target, &content).await?;
@@ -28,8 +28,13 @@ impl Inner {
     pub(crate) async fn check_invitable(
         &self,
         writer: &mut Writer,
+        sender: &UserId,
         target: &UserId,
     ) -> Result<(), Error> {
+        // Who is in the room is told to those who are.
+        if writer.draft(self).membership(sender).await? != MembershipState::Join {
+            return Err(Error::NotJoined);
+        }
         if !self.is_local(target) {
             return Err(Error::Unreachable(target.server_name().to_owned()));
         }

@@ -20,6 +20,7 @@ impl UserRoom {
             event_id: record.event_id,
             position: record.position,
             state: record.state,
+            seen: record.seen.map(|seen| seen.state),
             forgotten: record.forgotten,
         })
     }

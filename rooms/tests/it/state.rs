@@ -33,6 +33,30 @@ async fn one_who_left_sees_the_room_as_it_was() {
 }
 
 #[tokio::test]
+async fn one_who_never_was_in_sees_nothing_by_being_turned_away() {
+    let world = World::new();
+    let (ada, bob, eve) = (world.user("ada"), world.user("bob"), world.user("eve"));
+    let room = world.room(&ada, &[&bob]).await;
+    world.invite(&ada, &room, &eve).await.unwrap();
+    assert!(matches!(world.rooms.state(&eve, &room).await, Err(Error::NotJoined)));
+    world.rooms.leave(&room, &eve, None).await.unwrap();
+    assert!(matches!(world.rooms.state(&eve, &room).await, Err(Error::NotJoined)));
+    world.rooms.ban(crate::world::change(&ada, &room, &eve)).await.unwrap();
+    assert!(matches!(world.rooms.state(&eve, &room).await, Err(Error::NotJoined)));
+
+    // A ban after leaving does not show what happened in between.
+    world.rooms.leave(&room, &bob, None).await.unwrap();
+    let left = world.rooms.visible_state(&bob, &room).await.unwrap();
+    world.set(&ada, &room, "m.room.name", "", json!({ "name": "later" })).await.unwrap();
+    world.rooms.ban(crate::world::change(&ada, &room, &bob)).await.unwrap();
+    assert_eq!(world.rooms.visible_state(&bob, &room).await.unwrap(), left);
+    let now = Some(world.store.log().position());
+    let members = world.rooms.members(&bob, &room, now, None, None).await.unwrap();
+    let own = members.iter().find(|event| event.pdu.state_key() == Some(bob.as_str())).unwrap();
+    assert_eq!(own.pdu.membership(), Some(MembershipState::Leave));
+}
+
+#[tokio::test]
 async fn members_at_a_point_and_by_membership() {
     let world = World::new();
     let (ada, bob, eve) = (world.user("ada"), world.user("bob"), world.user("eve"));
