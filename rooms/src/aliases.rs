@@ -128,7 +128,11 @@ impl Rooms {
     }
 
     /// Whether the user is in the room and may change its canonical alias.
-    pub(crate) async fn may_set_aliases(&self, user: &UserId, room: &RoomId) -> Result<bool, Error> {
+    pub(crate) async fn may_set_aliases(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+    ) -> Result<bool, Error> {
         let inner = &*self.inner;
         let Some(mut writer) = inner.writer(room).await? else { return Ok(false) };
         let mut draft = writer.draft(inner);

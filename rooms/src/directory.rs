@@ -78,7 +78,7 @@ impl Directory {
     }
 }
 
-/// The order of the list: "an estimate of popularity".
+/// The order of the list: the largest rooms first.
 fn rank(room: &PublicRoom) -> (Reverse<u64>, &str) {
     (Reverse(room.num_joined_members), room.room_id.as_str())
 }

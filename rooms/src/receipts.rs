@@ -1,6 +1,8 @@
 //! Read receipts: public, private, per thread.
 
-use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
+use ruma::{
+    EventId, OwnedEventId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState,
+};
 use storage::{Batch, CommitError, Fact, Position, Range};
 
 use crate::{
@@ -88,8 +90,7 @@ impl Rooms {
         let rows = self.inner.store.scan::<ReceiptsByPosition>(room, range).await?;
         let mut receipts = Vec::with_capacity(rows.len());
         for ReceiptKeyRecord { user, kind, thread } in rows.into_iter().map(|row| row.value) {
-            let record =
-                self.inner.store.get::<Receipts>(room, (&user, &kind, &thread)).await?;
+            let record = self.inner.store.get::<Receipts>(room, (&user, &kind, &thread)).await?;
             // One that has moved on meanwhile is news of a later moment.
             let record = record.filter(|record| record.position <= up_to);
             receipts.extend(record.map(|record| Receipt::new(user, kind, thread, record)));

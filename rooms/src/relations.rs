@@ -11,8 +11,8 @@ use bytes::Bytes;
 use ruma::{EventId, OwnedEventId, RoomId, UserId, api::Direction};
 use storage::Position;
 
-pub(crate) use self::{summary::Summaries, threads::relation_of};
 use self::collect::{Child, Children};
+pub(crate) use self::{summary::Summaries, threads::relation_of};
 use crate::{Error, EventStatus, Rooms, StoredEvent, timeline::Place};
 
 /// "a maximum of 3 hops is recommended", which is what a client is told about `recurse` too.

@@ -161,9 +161,8 @@ impl Rooms {
         let mut lists = typing.lists.lock();
         let changes = lists.expire(Instant::now());
         let list = lists.rooms.get(room);
-        let answer = list.map_or((0, Vec::new()), |list| {
-            (list.sequence, list.users.keys().cloned().collect())
-        });
+        let answer = list
+            .map_or((0, Vec::new()), |list| (list.sequence, list.users.keys().cloned().collect()));
         drop(lists);
         typing.tell(changes);
         answer

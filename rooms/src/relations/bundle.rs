@@ -88,8 +88,7 @@ impl Rooms {
         latest: &StoredEvent,
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        let participated =
-            root.pdu.sender() == viewer || summary.participants.contains(viewer);
+        let participated = root.pdu.sender() == viewer || summary.participants.contains(viewer);
         let mut thread = Object::new();
         thread.key("count").extend_from_slice(summary.replies.to_string().as_bytes());
         let yes_or_no: &[u8] = if participated { b"true" } else { b"false" };

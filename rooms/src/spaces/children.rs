@@ -18,7 +18,8 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// `None` if the event makes no child: "an `m.space.child` event without a valid `via` list".
+    /// `None` if the event makes no child: "Child rooms can be removed from a space by omitting the
+    /// `via` key of `content`".
     fn of(event: &StoredEvent, suggested_only: bool) -> Option<Self> {
         #[derive(Deserialize)]
         struct Content {
@@ -42,15 +43,14 @@ impl Child {
         })
     }
 
-    /// "lexicographically by `order` ... rooms with no `order` after those with one", then by
-    /// `origin_server_ts` and room id.
+    /// "first order the children with a valid `order` key", "take the remaining children and order
+    /// them by the `origin_server_ts`", and last by room id.
     fn rank(&self) -> (bool, Option<&str>, u64, &str) {
         (self.order.is_none(), self.order.as_deref(), self.ts, self.room_id.as_str())
     }
 }
 
-/// "consisting of ASCII characters within the range `\x20` (space) and `\x7E` (`~`), inclusive.
-/// Must not exceed 50 characters."
+/// Other values "are to be treated as though the `order` key was not provided".
 fn is_valid_order(order: &str) -> bool {
     order.len() <= 50 && order.bytes().all(|byte| (0x20..=0x7E).contains(&byte))
 }

@@ -3,6 +3,9 @@
 mod create;
 mod durability;
 mod membership;
+mod reads_ephemeral;
+mod reads_timeline;
+mod reads_visibility;
 mod restricted;
 mod send;
 mod state;
