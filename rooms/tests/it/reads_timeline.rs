@@ -102,7 +102,7 @@ async fn a_sync_token_stands_for_its_moment() {
     let after = world.send(&ada, &room, "after").await.unwrap();
     let all = RoomEventFilter::default();
     let back = page(&world, &ada, &room, Some(&token), Direction::Backward, 1, &all).await.unwrap();
-    assert_eq!(ids(&back.chunk), [before.clone()]);
+    assert_eq!(ids(&back.chunk), std::slice::from_ref(&before));
     assert_eq!(back.start, token);
     let on = page(&world, &ada, &room, Some(&token), Direction::Forward, 5, &all).await.unwrap();
     assert_eq!((ids(&on.chunk), on.end), (vec![after.clone()], None));
@@ -162,20 +162,22 @@ async fn filters_go_on_until_the_page_is_full() {
             ids(&page.chunk)
         }
     };
-    let mut filter = RoomEventFilter::default();
-    filter.senders = Some(vec![bob.clone()]);
-    filter.types = Some(vec!["m.room.mess*".to_owned()]);
+    let mut filter = RoomEventFilter {
+        senders: Some(vec![bob.clone()]),
+        types: Some(vec!["m.room.mess*".to_owned()]),
+        ..RoomEventFilter::default()
+    };
     assert_eq!(first(filter.clone()).await, [rare]);
     filter.not_types = vec!["*".to_owned()];
     assert!(first(filter).await.is_empty());
-    let mut filter = RoomEventFilter::default();
-    filter.url_filter = Some(UrlFilter::EventsWithUrl);
+    let filter = RoomEventFilter {
+        url_filter: Some(UrlFilter::EventsWithUrl),
+        ..RoomEventFilter::default()
+    };
     assert_eq!(first(filter).await, [with_url]);
-    let mut filter = RoomEventFilter::default();
-    filter.not_rooms = vec![room.clone()];
+    let filter = RoomEventFilter { not_rooms: vec![room.clone()], ..RoomEventFilter::default() };
     assert!(first(filter).await.is_empty());
-    let mut filter = RoomEventFilter::default();
-    filter.not_senders = vec![ada.clone()];
+    let filter = RoomEventFilter { not_senders: vec![ada.clone()], ..RoomEventFilter::default() };
     assert_eq!(first(filter).await.len(), 2);
 }
 
