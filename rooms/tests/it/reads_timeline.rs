@@ -188,8 +188,10 @@ async fn lazily_loaded_members_are_those_of_the_senders() {
     let room = world.room(&ada, &[&bob, &eve]).await;
     world.send(&ada, &room, "1").await.unwrap();
     world.send(&bob, &room, "2").await.unwrap();
-    let mut lazy = RoomEventFilter::default();
-    lazy.lazy_load_options = LazyLoadOptions::Enabled { include_redundant_members: false };
+    let lazy = RoomEventFilter {
+        lazy_load_options: LazyLoadOptions::Enabled { include_redundant_members: false },
+        ..RoomEventFilter::default()
+    };
     let page = page(&world, &eve, &room, None, Direction::Backward, 2, &lazy).await.unwrap();
     let members: Vec<_> = page.state.iter().filter_map(|event| event.pdu.state_key()).collect();
     assert_eq!(members, [ada.as_str(), bob.as_str()]);
@@ -256,8 +258,10 @@ async fn the_context_of_an_event() {
     assert_eq!(wide.before.len() + wide.after.len() + 1, world.chain(&room).await.len());
     let alone = world.rooms.context(&bob, &room, &sent[5], 0, &all).await.unwrap();
     assert_eq!((alone.before.len(), alone.after.len()), (0, 0));
-    let mut lazy = RoomEventFilter::default();
-    lazy.lazy_load_options = LazyLoadOptions::Enabled { include_redundant_members: false };
+    let lazy = RoomEventFilter {
+        lazy_load_options: LazyLoadOptions::Enabled { include_redundant_members: false },
+        ..RoomEventFilter::default()
+    };
     let context = world.rooms.context(&bob, &room, &sent[5], 4, &lazy).await.unwrap();
     let members: Vec<_> = context
         .state
