@@ -11,8 +11,12 @@ use std::{
 
 use super::{CHECK_EVERY_MS, Disk, DiskGuard, Space};
 use crate::{
-    engine::EngineKind,
-    store::{Config, DEFAULT_LOW_WATER_BYTES},
+    batch::Batch,
+    conformance::{Heads, Thing},
+    engine::{EngineKind, memory::Memory},
+    log::Fact,
+    open::{self, Opened},
+    store::{CommitError, Config, DEFAULT_LOW_WATER_BYTES, Store},
 };
 
 #[derive(Clone)]
@@ -121,4 +125,37 @@ fn the_ballast_takes_up_space_and_is_given_up_on_a_full_disk() {
 
     guard.take_ballast();
     assert!(!ballast.exists(), "it does not take the last space");
+}
+
+fn numbered(number: u64) -> Batch {
+    let mut batch = Batch::new();
+    batch.put::<Heads>(&format!("{number}"), (), &Thing { text: String::new() });
+    batch.fact(Fact { stream: 250, subject: "p".into(), payload: bytes::Bytes::new() });
+    batch
+}
+
+#[tokio::test]
+async fn a_store_on_a_full_disk_reads_prunes_and_recovers() {
+    let place = tempfile::tempdir().expect("a directory");
+    let disk = Fake::new(100 * MIB, 1000 * MIB);
+    let config = Config { ballast_bytes: 0, ..config(place.path(), 50 * MIB) };
+    let guard = DiskGuard::over(Box::new(disk.clone()), &config);
+    let over = open::over(Arc::new(Memory::default()), 0, 1);
+    let store = Store::start(Opened { disk: guard, ..over }).expect("a thread for the writer");
+    store.commit(numbered(1)).await.expect("there is space");
+
+    disk.set_free(MIB);
+    disk.pass_ms(CHECK_EVERY_MS);
+    let refused = store.commit(numbered(2)).await;
+    assert!(matches!(refused, Err(CommitError::LowSpace)), "{refused:?}");
+    assert!(store.is_low_on_space());
+    assert!(store.get::<Heads>("1", ()).await.expect("reads go on").is_some());
+    assert!(store.get::<Heads>("2", ()).await.expect("reads go on").is_none());
+    store.prune_log(u64::MAX).await.expect("what frees space is let through");
+    assert!(store.facts(0, 10, 10).await.expect("reads go on").is_empty());
+
+    disk.set_free(100 * MIB);
+    disk.pass_ms(CHECK_EVERY_MS);
+    let position = store.commit(numbered(2)).await.expect("writes resume");
+    assert_eq!(position, 2, "the refused batch used up no position");
 }
