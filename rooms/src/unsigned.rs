@@ -76,7 +76,9 @@ impl Rooms {
 
     async fn add_redaction(&self, event: &StoredEvent, object: &mut Object) -> Result<(), Error> {
         let Some(redaction) = &event.redacted_by else { return Ok(()) };
-        if let Some(redaction) = self.event_by_id(redaction).await? {
+        // The target shows its redaction from the moment that it is submitted, so its reason must show
+        // as early.
+        if let Some(redaction) = self.inner.events.get_latest(redaction).await? {
             let out = object.key("redacted_because");
             redaction.client.write(out, Some(redaction.pdu.room_id()), None);
         }
