@@ -4,7 +4,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 
-from nio import AsyncClient, AsyncClientConfig, Event, PresenceEvent, ReceiptEvent, SyncError, TypingNoticeEvent
+from nio import (AsyncClient, AsyncClientConfig, BadEvent, Event, PresenceEvent, ReceiptEvent, SyncError, TypingNoticeEvent,
+                 UnknownBadEvent)
 
 from steps import expect
 
@@ -23,7 +24,7 @@ class Person:
         self.typing: dict[str, list[str]] = {}
         self.receipts: list[tuple[str, str, str]] = []
         self.presence: dict[str, PresenceEvent] = {}
-        self.sync_errors: list[str] = []
+        self.malformed: list[str] = []
         self._changed = asyncio.Event()
         self._syncing: asyncio.Task | None = None
         self._listen()
@@ -46,8 +47,10 @@ class Person:
         client.add_ephemeral_callback(told(lambda room, event: self.receipts.extend(
             (room.room_id, receipt.user_id, receipt.event_id) for receipt in event.receipts)), ReceiptEvent)
         client.add_presence_callback(told(lambda event: self.presence.__setitem__(event.user_id, event)), PresenceEvent)
+        client.add_event_callback(told(lambda room, event: self.malformed.append(f"bad event: {event.source}")),
+                                  (BadEvent, UnknownBadEvent))
         # A sync that nio can't parse is a finding even when the next one is fine.
-        client.add_response_callback(told(lambda response: self.sync_errors.append(str(response))), SyncError)
+        client.add_response_callback(told(lambda response: self.malformed.append(str(response))), SyncError)
         # Invites and summaries have no event of their own: look again after each sync.
         client.add_response_callback(told(lambda response: None))
 
@@ -79,7 +82,7 @@ class Person:
                 await self._changed.wait()
             return value
         except asyncio.CancelledError as cancelled:
-            detail = f"; sync errors: {self.sync_errors[:3]}" if self.sync_errors else ""
+            detail = f"; malformed: {self.malformed[:3]}" if self.malformed else ""
             raise TimeoutError(f"{self.client.user} never saw {what}{detail}") from cancelled
 
     def timeline(self, room_id: str) -> list[Event]:

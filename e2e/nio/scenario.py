@@ -275,7 +275,7 @@ class Scenario:
         async def nothing_twice() -> None:
             for person in self.people:
                 expect(not person.duplicates(), f"{person.id} got {person.duplicates()} more than once")
-                expect(not person.sync_errors, f"{person.id} got syncs that are none: {person.sync_errors[:3]}")
+                expect(not person.malformed, f"{person.id} got malformed events or syncs: {person.malformed[:3]}")
 
         if self.restart_command:
             await self.step("send before, during and after a crash of the server", crash, seconds=90)
