@@ -89,6 +89,7 @@ macro_rules! conformance {
             an_unknown_schema_is_refused
             another_engine_is_refused
             missing_data_is_noticed
+            destroyed_files_are_an_error
             a_moved_store_is_the_same
             a_damaged_dump_is_refused
             a_restore_needs_an_empty_place

@@ -43,6 +43,13 @@ pub(crate) fn open(config: &Config, incarnation: u64) -> Result<Opened, OpenErro
         None => first_mark(config, &directory, &*engine, incarnation)?,
     };
     let position = last_position(&*engine)?;
+    if position < mark.reached {
+        let (path, reached) = (directory.path().display(), mark.reached);
+        let reason = format!(
+            "{path}: data is missing: the log ends at {position} but had reached {reached}"
+        );
+        return Err(EngineError(reason).into());
+    }
     Ok(Opened {
         engine,
         position,

@@ -130,7 +130,7 @@ pub(crate) struct Shared {
     kind: &'static str,
     incarnation: u64,
     previous: Vec<u64>,
-    _directory: Option<Directory>,
+    directory: Option<Directory>,
 }
 
 /// A handle on the open store. Cheap to clone. The last one that goes closes the store.
@@ -233,7 +233,7 @@ impl Store {
             kind: opened.kind,
             incarnation: opened.incarnation,
             previous: opened.previous,
-            _directory: opened.directory,
+            directory: opened.directory,
         });
         let thread = writer::spawn(Arc::clone(&shared), jobs)?;
         *shared.writer.lock() = Some(thread);
@@ -422,9 +422,13 @@ impl Shared {
 
     fn close(&self) {
         self.sequencer.lock().queue = None;
-        if let Some(thread) = self.writer.lock().take() {
-            // A panic of the writer has already been reported through `failed`.
-            let _panicked = thread.join();
+        let Some(thread) = self.writer.lock().take() else { return };
+        // A panic of the writer has already been reported through `failed`.
+        let _panicked = thread.join();
+        if let Some(directory) = &self.directory
+            && let Err(error) = directory.note_reached(self.log.position())
+        {
+            tracing::warn!(%error, "it could not be noted how far the log has come");
         }
     }
 }

@@ -172,6 +172,43 @@ pub async fn missing_data_is_noticed(config: Config) {
     assert_eq!(open(&config).log().position(), 300);
 }
 
+/// Files full of something else must be an error that names the place: neither a panic nor a store
+/// that looks empty.
+pub async fn destroyed_files_are_an_error(config: Config) {
+    let store = open(&config);
+    fill(&store).await;
+    drop(store);
+    let (data, mut files) = (config.path.join(config.engine.name()), Vec::new());
+    collect_files(&data, &mut files);
+    let largest = files.iter().max_by_key(|(_, content)| content.len()).cloned();
+    for destroyed in [files, largest.into_iter().collect()] {
+        for (path, content) in &destroyed {
+            let length = content.len().min(1 << 20);
+            std::fs::write(path, vec![0xA5; length]).expect("it can be overwritten");
+        }
+        match Store::open(&config, 1) {
+            Err(OpenError::Engine(error)) => {
+                let text = error.to_string();
+                assert!(text.contains(&config.path.display().to_string()), "{text}");
+            }
+            outcome => panic!("{outcome:?}"),
+        }
+        for (path, content) in &destroyed {
+            std::fs::write(path, content).expect("it can be overwritten");
+        }
+    }
+}
+
+fn collect_files(directory: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
+    for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
+        if entry.path().is_dir() {
+            collect_files(&entry.path(), files);
+        } else {
+            files.push((entry.path(), std::fs::read(entry.path()).expect("it can be read")));
+        }
+    }
+}
+
 /// Through a dump, into every engine that has a directory.
 pub async fn a_moved_store_is_the_same(config: Config) {
     let store = open(&config);

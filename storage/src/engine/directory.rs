@@ -32,6 +32,9 @@ pub(crate) struct Mark {
     pub(crate) incarnation: u64,
     /// Of the databases that this one was restored from, oldest first.
     pub(crate) previous: Vec<u64>,
+    /// Where the log ended when the store was last closed. If the engine comes up with less, it
+    /// lost something, whatever it says itself.
+    pub(crate) reached: u64,
 }
 
 impl Directory {
@@ -100,6 +103,16 @@ impl Directory {
         }
     }
 
+    /// Notes at an orderly end how far the log has come.
+    pub(crate) fn note_reached(&self, position: u64) -> Result<(), OpenError> {
+        match self.mark().map_err(|source| self.unusable(source))? {
+            Some(mark) if mark.reached != position => {
+                self.write_mark(&Mark { reached: position, ..mark })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Makes the directory a store. Whole or not at all, whenever the power fails.
     pub(crate) fn write_mark(&self, mark: &Mark) -> Result<(), OpenError> {
         self.try_write_mark(mark).map_err(|source| self.unusable(source))
@@ -117,7 +130,8 @@ impl Directory {
 
 impl Mark {
     pub(crate) fn new(engine: EngineKind, incarnation: u64, previous: Vec<u64>) -> Self {
-        Self { engine: engine.name().to_owned(), schema: SCHEMA_VERSION, incarnation, previous }
+        let (engine, schema) = (engine.name().to_owned(), SCHEMA_VERSION);
+        Self { engine, schema, incarnation, previous, reached: 0 }
     }
 
     fn text(&self) -> String {
@@ -125,11 +139,12 @@ impl Mark {
         format!(
             "# A Meridian data store. Copying this directory while the server runs is no backup:\n\
              # use `meridian backup`.\n\
-             engine = {}\nschema = {}\nincarnation = {}\nprevious = {}\n",
+             engine = {}\nschema = {}\nincarnation = {}\nprevious = {}\nreached = {}\n",
             self.engine,
             self.schema,
             self.incarnation,
             previous.join(" "),
+            self.reached,
         )
     }
 
@@ -145,6 +160,7 @@ impl Mark {
             schema: value("schema")?.parse().ok()?,
             incarnation: value("incarnation")?.parse().ok()?,
             previous: previous.collect::<Option<_>>()?,
+            reached: value("reached")?.parse().ok()?,
         })
     }
 }
