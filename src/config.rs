@@ -54,7 +54,7 @@ mod tests {
     fn no_configuration_is_a_configuration() {
         let config = Config::parse("").expect("the defaults are valid");
         assert_eq!(config.server_name, "localhost");
-        assert_eq!(config.listen.to_string(), "127.0.0.1:8008");
+        assert_eq!(config.listen, "127.0.0.1:8008");
     }
 
     #[test]

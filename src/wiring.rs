@@ -66,6 +66,7 @@ impl Region {
             identity.signing_key,
         )
         .context("cannot open the rooms")?;
+        tasks.spawn_until_stopped("typing", rooms.clone().expire_typing());
         let sources = sync::Sources {
             store: store.clone(),
             rooms: rooms.clone(),

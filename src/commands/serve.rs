@@ -38,7 +38,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     };
     let scheme = if tls.is_some() { "https" } else { "http" };
     // Before the store is opened: a second region on the same address changes nothing.
-    let listener = TcpListener::bind(config.listen)
+    let listener = TcpListener::bind(&config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let metrics = telemetry::start_metrics()?;

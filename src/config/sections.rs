@@ -1,6 +1,6 @@
 //! The sections of `meridian.toml` and how they become the crates' own configuration.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use ruma::OwnedServerName;
@@ -17,7 +17,7 @@ section! {
         server_name: String = "localhost".to_owned(),
         /// The address to listen on. Put a reverse proxy or `[tls]` in front of anything but
         /// loopback.
-        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8008)),
+        listen: String = "127.0.0.1:8008".to_owned(),
         /// Where all data is kept.
         data_dir: PathBuf = PathBuf::from("data"),
         /// The address under which clients reach this region, for `/.well-known/matrix/client`.
@@ -177,7 +177,7 @@ section! {
     /// What is written to standard error.
     pub struct Logging {
         /// What to log, as in `info` or `info,rooms=debug`.
-        filter: String = "info".to_owned(),
+        filter: String = "info,fjall=warn,lsm_tree=warn,sled=warn".to_owned(),
         /// "human" or "json".
         format: String = "human".to_owned(),
     }

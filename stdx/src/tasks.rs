@@ -17,7 +17,6 @@ impl Tasks {
     }
 
     /// Runs `task` until it ends by itself. A long-lived task watches [`Tasks::stopping`].
-    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
     pub fn spawn<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output = ()> + Send + 'static,

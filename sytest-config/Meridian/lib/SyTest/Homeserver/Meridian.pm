@@ -55,7 +55,7 @@ sub start
    my %env = (
       PATH                              => $ENV{PATH},
       MERIDIAN_SERVER_NAME              => $self->server_name,
-      MERIDIAN_LISTEN                   => $self->server_name,
+      MERIDIAN_LISTEN                   => "127.0.0.1:" . $self->secure_port,
       MERIDIAN_DATA_DIR                 => "$dir/data",
       MERIDIAN_STORAGE__ENGINE          => $self->{engine},
       MERIDIAN_STORAGE__LOW_WATER_MIB   => 0,
