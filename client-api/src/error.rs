@@ -96,6 +96,10 @@ impl Error {
         Self::new(StatusCode::BAD_REQUEST, "M_NOT_JSON", "The request body is not valid JSON")
     }
 
+    pub(crate) fn too_deep() -> Self {
+        Self::bad_json("The JSON is nested too deeply")
+    }
+
     pub(crate) fn invalid_param(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "M_INVALID_PARAM", message)
     }

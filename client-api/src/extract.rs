@@ -22,6 +22,7 @@ use crate::{
     error::Error,
     gate::Gate,
     limits::{Action, Subject},
+    nesting::{LEVELS_MAX, is_deeper_than},
 };
 
 /// A request of somebody who is logged in.
@@ -139,7 +140,11 @@ impl RawRequest {
         let limit = gate.config().body_bytes_max;
         let read = http_body_util::Limited::new(body, limit).collect();
         match tokio::time::timeout(gate.config().body_timeout, read).await {
-            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Ok(collected)) => {
+                let body = collected.to_bytes();
+                let too_deep = is_deeper_than(&body, LEVELS_MAX);
+                if too_deep { Err(Error::too_deep()) } else { Ok(body) }
+            }
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
                 Err(Error::too_large(format!("The request body is larger than {limit} bytes")))
             }

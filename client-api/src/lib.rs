@@ -11,6 +11,7 @@ mod error;
 mod extract;
 mod gate;
 mod limits;
+mod nesting;
 mod render;
 mod respond;
 mod routes;

@@ -82,15 +82,13 @@ impl Server {
         let seed = name.bytes().map(u64::from).sum();
         let store = Store::open(&storage::Config::memory(), seed).expect("memory opens");
         let clock = ManualClock::new(START_MS);
-        let parts =
-            Parts { store: store.clone(), clock: clock.clone(), rng: Rng::from_seed(seed) };
+        let parts = Parts { store: store.clone(), clock: clock.clone(), rng: Rng::from_seed(seed) };
         let config = config.expect("the configuration is valid");
         let region = Region::build(&config, parts, None).await.expect("the region starts");
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let address = socket.local_addr().expect("it has an address");
         let listener = Tasks::new();
-        let served =
-            meridian::serve(socket, None, region.router(), limits, region.tasks().clone());
+        let served = meridian::serve(socket, None, region.router(), limits, region.tasks().clone());
         listener.spawn("listener", served);
         let http = Client::builder(TokioExecutor::new()).build_http();
         Self { address, clock, store, region, http, listener }

@@ -116,8 +116,7 @@ impl<'s> User<'s> {
     }
 
     pub(crate) async fn set_account_data(&self, event_type: &str, content: Value) -> Answer {
-        let path =
-            format!("/v3/user/{}/account_data/{}", segment(&self.id), segment(event_type));
+        let path = format!("/v3/user/{}/account_data/{}", segment(&self.id), segment(event_type));
         self.put(&path, content).await
     }
 }

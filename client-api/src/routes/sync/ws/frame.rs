@@ -3,7 +3,10 @@
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
-use crate::error::Error;
+use crate::{
+    error::Error,
+    nesting::{LEVELS_MAX, is_deeper_than},
+};
 
 /// The longest id of a request; it may become a transaction id.
 const ID_BYTES_MAX: usize = 255;
@@ -31,6 +34,10 @@ struct Frame {
 
 /// Reads a frame. The error is the whole answer, since a frame that cannot be read may have no id.
 pub(super) fn read(text: &str) -> Result<Incoming, String> {
+    // The frame and its `params` are around what would be the body over HTTP.
+    if is_deeper_than(text.as_bytes(), LEVELS_MAX + 2) {
+        return Err(failure(None, &Error::too_deep()));
+    }
     let frame: Frame = match serde_json::from_str(text) {
         Ok(frame) => frame,
         Err(_) if crate::extract::is_json(text.as_bytes()) => {
