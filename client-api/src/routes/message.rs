@@ -5,14 +5,29 @@
 use axum::{
     Router,
     extract::{FromRef, State},
+    routing::post,
 };
 use presence::Presence;
 use rooms::{MessagesQuery, NewEvent, Rooms, Txn};
-use ruma::api::client::message::{get_message_events, send_message_event};
+use ruma::{
+    TransactionId,
+    api::client::message::{get_message_events, send_message_event},
+};
 
-use super::EndpointExt as _;
-use crate::{error::Error, extract::Authed, gate::Gate, limits::Action, render, respond::Matrix};
+use serde_json::value::RawValue;
 
+use super::{EndpointExt as _, config::room};
+use crate::{
+    error::Error,
+    extract::{Authed, AuthedRaw, json},
+    gate::Gate,
+    limits::Action,
+    render,
+    respond::Matrix,
+};
+
+/// A transaction id is part of a key; over a socket it is the id of a request, of the same length.
+const TXN_ID_BYTES_MAX: usize = 255;
 /// Events of one page at most.
 pub(super) const PAGE_EVENTS_MAX: usize = 1000;
 
@@ -23,9 +38,21 @@ where
     Presence: FromRef<S>,
     Rooms: FromRef<S>,
 {
-    Router::new()
+    let mut router = Router::new();
+    for version in ["r0", "v3"] {
+        let path = format!("/_matrix/client/{version}/rooms/{{room_id}}/send/{{event_type}}");
+        router = router.route(&path, post(send_without_txn));
+    }
+    router
         .endpoint::<get_message_events::v3::Request, _, _>(get_message_events)
         .endpoint::<send_message_event::v3::Request, _, _>(send_message_event)
+}
+
+pub(super) fn check_txn_id(txn_id: &TransactionId) -> Result<(), Error> {
+    if txn_id.as_str().len() <= TXN_ID_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Error::invalid_param(format!("A transaction id has at most {TXN_ID_BYTES_MAX} bytes")))
 }
 
 async fn send_message_event(
@@ -35,6 +62,7 @@ async fn send_message_event(
     Authed { session, req }: Authed<send_message_event::v3::Request>,
 ) -> Result<Matrix<send_message_event::v3::Response>, Error> {
     gate.limit_user(Action::Message, &session)?;
+    check_txn_id(&req.txn_id)?;
     let event_id = rooms
         .send(NewEvent {
             room_id: &req.room_id,
@@ -48,6 +76,30 @@ async fn send_message_event(
         })
         .await?;
     presence.event_sent(&session.user_id, &session.device_id);
+    Ok(Matrix(send_message_event::v3::Response { event_id }))
+}
+
+/// `POST …/send/{eventType}`: not in the specification any more, but what old scripts use. There
+/// is no transaction id, so a repeated request is a second event.
+async fn send_without_txn(
+    State(gate): State<Gate>,
+    State(rooms): State<Rooms>,
+    AuthedRaw { session, path_args, body, .. }: AuthedRaw,
+) -> Result<Matrix<send_message_event::v3::Response>, Error> {
+    gate.limit_user(Action::Message, &session)?;
+    let [room_id, event_type] = path_args.as_slice() else { return Err(Error::unrecognized()) };
+    let content: Box<RawValue> = json(&body)?;
+    let event_id = rooms
+        .send(NewEvent {
+            room_id: &room(room_id)?,
+            sender: &session.user_id,
+            event_type,
+            state_key: None,
+            content: &content,
+            txn: None,
+            timestamp: None,
+        })
+        .await?;
     Ok(Matrix(send_message_event::v3::Response { event_id }))
 }
 

@@ -9,7 +9,7 @@ use axum::{
 use rooms::{Redaction, Rooms, Txn};
 use ruma::api::client::redact::redact_event;
 
-use super::EndpointExt as _;
+use super::{EndpointExt as _, message::check_txn_id};
 use crate::{error::Error, extract::Authed, gate::Gate, limits::Action, respond::Matrix};
 
 pub(super) fn router<S>() -> Router<S>
@@ -27,6 +27,7 @@ async fn redact_event(
     Authed { session, req }: Authed<redact_event::v3::Request>,
 ) -> Result<Matrix<redact_event::v3::Response>, Error> {
     gate.limit_user(Action::Message, &session)?;
+    check_txn_id(&req.txn_id)?;
     let event_id = rooms
         .redact(Redaction {
             room_id: &req.room_id,

@@ -11,6 +11,7 @@ use devices::{Devices, SendToDevice, SendToDeviceError, ToDeviceMessages};
 use ruma::TransactionId;
 use serde::Deserialize;
 
+use super::message::check_txn_id;
 use crate::{
     error::Error,
     extract::{AuthedRaw, json},
@@ -43,6 +44,7 @@ async fn send_event_to_device(
     let [event_type, txn_id] = path_args.as_slice() else { return Err(Error::unrecognized()) };
     let body: Body = json(&body)?;
     let txn_id: &TransactionId = txn_id.as_str().into();
+    check_txn_id(txn_id)?;
     devices
         .send_to_device(SendToDevice {
             sender: &session.user_id,

@@ -96,7 +96,8 @@ async fn numbers_are_integers_that_everybody_can_read() {
         ("2^64", "18446744073709551616"),
     ];
     let (ada, bob) = (server.user("ada").await, server.user("bob").await);
-    for (version, strict) in [("12", true), ("6", true), ("5", false), ("1", false)] {
+    // Old rooms may hold such numbers, but nobody adds to them here.
+    for version in ["12", "6", "5", "1"] {
         let body = json!({ "preset": "public_chat", "room_version": version });
         let room = ada.create_room(body).await;
         bob.join(&room).await.ok();
@@ -105,20 +106,10 @@ async fn numbers_are_integers_that_everybody_can_read() {
             let content = format!("{{\"n\":{number}}}");
             let path = message_path(&room, &format!("{version} {row}"));
             let answer = ada.call(Method::PUT, &path, content.clone()).await;
-            if strict {
-                answer.refused(&format!("version {version}, {row}"), 400, "M_BAD_JSON");
-                assert_eq!(bob.witness(&room).await, before, "version {version}, {row}");
-            } else {
-                assert_eq!(answer.status, 200, "version {version}, {row}: {}", answer.body);
-                bob.sync("", 0).await;
-            }
-            let again = ada.set_state(&room, "org.test", &content).await;
-            let again = (again, ada.set_state(&room, "org.test", &content).await);
-            assert_eq!(
-                again.0.status, again.1.status,
-                "version {version}, {row}: {}",
-                again.1.body
-            );
+            answer.refused(&format!("version {version}, {row}"), 400, "M_BAD_JSON");
+            let set = ada.set_state(&room, "org.test", &content).await;
+            set.refused(&format!("version {version}, {row} as state"), 400, "M_BAD_JSON");
+            assert_eq!(bob.witness(&room).await, before, "version {version}, {row}");
         }
     }
 }

@@ -10,8 +10,7 @@ async fn user_names_follow_the_grammar() {
     let server = Server::start().await;
     let rows = [
         ("empty", ""),
-        ("a path", "/../"),
-        ("only dots is fine, a slash is not enough", "a b"),
+        ("a space", "a b"),
         ("a newline", "ada\n"),
         ("Cyrillic", "\u{430}da"),
         ("right to left", "a\u{202e}da"),
@@ -20,12 +19,17 @@ async fn user_names_follow_the_grammar() {
         ("a sigil", "@ada"),
         ("a bridge's", "_ada"),
     ];
-    for (row, name) in rows.into_iter().filter(|(_, name)| *name != "/../") {
+    for (row, name) in rows {
         let body = json!({ "username": name, "auth": { "type": "m.login.dummy" } });
         server.post("/v3/register", body).await.refused(row, 400, "M_INVALID_USERNAME");
         let path = format!("/v3/register/available?username={}", segment(name));
         server.get(&path).await.refused(row, 400, "M_INVALID_USERNAME");
     }
+    // In the grammar, and no path is ever made of it.
+    let path = server.user("/../").await;
+    assert_eq!(path.get("/v3/account/whoami").await.ok()["user_id"], "@/../:x.test");
+    let profile = path.get(&format!("/v3/profile/{}", segment(&path.id))).await;
+    assert_ne!(profile.status, 500, "{}", profile.body);
     let long = json!({ "username": "x".repeat(256), "auth": { "type": "m.login.dummy" } });
     server.post("/v3/register", long).await.refused("256 bytes", 400, "M_INVALID_USERNAME");
     let upper = server.user("Ada").await;
@@ -50,6 +54,8 @@ async fn names_of_256_bytes_are_refused() {
             format!("/v3/rooms/{seg}/state/org.test/{}", segment(&"é".repeat(128))),
         ),
         ("transaction id", format!("/v3/rooms/{seg}/send/m.room.message/{long}")),
+        ("to-device transaction id", format!("/v3/sendToDevice/m.test/{long}")),
+        ("redaction's transaction id", format!("/v3/rooms/{seg}/redact/$x/{long}")),
         ("room alias", format!("/v3/directory/room/{}", segment(&format!("#{long}:x.test")))),
         ("account data type", format!("/v3/user/{user}/account_data/{long}")),
         ("tag", format!("/v3/user/{user}/rooms/{seg}/tags/{long}")),
@@ -57,7 +63,7 @@ async fn names_of_256_bytes_are_refused() {
     ];
     let before = bob.witness(&room).await;
     for (row, path) in rows {
-        let body = json!({ "room_id": room }).to_string();
+        let body = json!({ "room_id": room, "messages": {} }).to_string();
         let answer = ada.call(Method::PUT, &path, body).await;
         assert!(answer.status.is_client_error(), "{row}: {} {}", answer.status, answer.body);
         assert!(answer.body["errcode"].is_string(), "{row}: {}", answer.body);
