@@ -9,7 +9,6 @@ use std::{collections::BTreeSet, sync::Arc};
 use ruma::{
     EventId, OwnedEventId, RoomId, UserId,
     api::{Direction, client::filter::RoomEventFilter},
-    events::room::member::MembershipState,
 };
 use storage::{Position, Range};
 
@@ -130,12 +129,14 @@ impl Rooms {
         }
         .run(self, viewer, room, &wanted, query.limit.max(1))
         .await?;
-        let end = match to {
-            _ if walked.more => Some(walked.at),
-            // What lies beyond `to` was not asked for, and may be asked for next.
-            Some(to) if !walked.chunk.is_empty() => Some(to),
-            _ => None,
+        let is_end = match query.dir {
+            // The start of the history, unless the page was to stop earlier.
+            Direction::Backward => query.to.is_none() || walked.chunk.is_empty(),
+            // Deployed clients go on from `end` when there is something new, so only an empty page
+            // is the end; Synapse does the same.
+            Direction::Forward => walked.chunk.is_empty(),
         };
+        let end = (walked.more || !is_end).then_some(walked.at);
         let state = if wanted.loads_members_lazily() {
             self.members_of_senders(&walked.chunk).await?
         } else {
@@ -222,14 +223,14 @@ impl Rooms {
     /// everybody does.
     async fn reach(&self, viewer: &UserId, room: &RoomId) -> Result<Place, Error> {
         self.visible_state(viewer, room).await?;
-        let Some(row) = self.inner.store.get::<UserRooms>(viewer, room).await? else {
-            return Ok(Place::END);
-        };
+        let row = self.inner.store.get::<UserRooms>(viewer, room).await?;
+        let Some(seen) = row.and_then(|row| row.seen) else { return Ok(Place::END) };
         let view = self.inner.view(room).await?.ok_or(Error::NotJoined)?;
-        if row.membership == MembershipState::Join || self.is_world_readable(view.state).await? {
+        if self.is_world_readable(view.state).await? {
             return Ok(Place::END);
         }
-        Ok(self.event_by_id(&row.event_id).await?.map_or(Place::END, |event| Place::after(&event)))
+        let last = self.inner.events_at(room, vec![seen.position]).await?;
+        Ok(last.first().map_or(Place::END, |event| Place::after(event)))
     }
 
     async fn end_of_room(&self, room: &RoomId, dir: Direction) -> Result<Place, Error> {

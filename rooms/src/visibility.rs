@@ -9,11 +9,8 @@ use storage::Position;
 
 use crate::{
     Error, EventStatus, Rooms, Root, StoredEvent,
-    store::{MemberRecord, Members},
+    store::{Members, UserRooms},
 };
-
-/// Member events that are followed back to the last join of somebody who is not in the room.
-const MEMBERSHIPS_FOLLOWED: usize = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Visibility {
@@ -45,7 +42,7 @@ impl Visibility {
 struct Standing {
     /// The viewer is joined, and no membership of theirs is newer than this.
     joined_since: Option<Position>,
-    /// Before this they joined at some point; 0 if they never did.
+    /// The end of their last time in the room: before it they joined. 0 if they never did.
     joined_after: Position,
 }
 
@@ -88,31 +85,13 @@ impl Rooms {
                 let joined_since = Some(row.position);
                 Ok(Standing { joined_since, joined_after: Position::MAX })
             }
-            Some(row) => {
-                let joined_after = self.end_of_last_join(viewer, &row).await?;
+            Some(_) => {
+                let row = self.inner.store.get::<UserRooms>(viewer, room).await?;
+                let seen = row.and_then(|row| row.seen);
+                let joined_after = seen.map_or(0, |seen| seen.position);
                 Ok(Standing { joined_since: None, joined_after })
             }
         }
-    }
-
-    /// When somebody who is not in the room ceased to be; 0 if they never were.
-    async fn end_of_last_join(
-        &self,
-        viewer: &UserId,
-        current: &MemberRecord,
-    ) -> Result<Position, Error> {
-        let mut event = self.event_by_id(&current.event_id).await?;
-        for _ in 0..MEMBERSHIPS_FOLLOWED {
-            let Some(known) = event else { break };
-            let root = known.state_before;
-            let before = self.state_get(root, "m.room.member", viewer.as_str()).await?;
-            let membership = before.as_ref().and_then(|before| before.pdu.membership());
-            if membership == Some(MembershipState::Join) {
-                return Ok(known.position);
-            }
-            event = before;
-        }
-        Ok(0)
     }
 }
 

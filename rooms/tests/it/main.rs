@@ -3,7 +3,9 @@
 mod create;
 mod durability;
 mod membership;
+mod reads_directory;
 mod reads_ephemeral;
+mod reads_relations;
 mod reads_timeline;
 mod reads_visibility;
 mod restricted;

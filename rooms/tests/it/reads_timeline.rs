@@ -84,12 +84,14 @@ async fn the_last_page_says_so() {
     let room = world.room(&ada, &[]).await;
     let count = world.chain(&room).await.len();
     let all = RoomEventFilter::default();
-    for dir in [Direction::Backward, Direction::Forward] {
-        let exact = page(&world, &ada, &room, None, dir, count, &all).await.unwrap();
-        assert_eq!((exact.chunk.len(), exact.end), (count, None));
-        let short = page(&world, &ada, &room, None, dir, count - 1, &all).await.unwrap();
-        assert!(short.end.is_some());
-    }
+    let back = Direction::Backward;
+    let exact = page(&world, &ada, &room, None, back, count, &all).await.unwrap();
+    assert_eq!((exact.chunk.len(), exact.end), (count, None));
+    let short = page(&world, &ada, &room, None, back, count - 1, &all).await.unwrap();
+    assert!(short.end.is_some());
+    let token = short.end.as_deref();
+    let last = page(&world, &ada, &room, token, back, count, &all).await.unwrap();
+    assert_eq!((last.chunk.len(), last.end), (1, None));
 }
 
 #[tokio::test]
@@ -105,7 +107,11 @@ async fn a_sync_token_stands_for_its_moment() {
     assert_eq!(ids(&back.chunk), std::slice::from_ref(&before));
     assert_eq!(back.start, token);
     let on = page(&world, &ada, &room, Some(&token), Direction::Forward, 5, &all).await.unwrap();
-    assert_eq!((ids(&on.chunk), on.end), (vec![after.clone()], None));
+    assert_eq!(ids(&on.chunk), [after.clone()]);
+    // Whoever follows the room forward may ask again.
+    let end = on.end.as_deref();
+    let rest = page(&world, &ada, &room, end, Direction::Forward, 5, &all).await.unwrap();
+    assert_eq!((rest.chunk.len(), rest.end), (0, None));
     // A token from a timeline's first event leads to what came before it.
     let first = world.rooms.event_by_id(&after).await.unwrap().unwrap();
     let token = world.rooms.token_before(&first);
