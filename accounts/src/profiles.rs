@@ -74,7 +74,8 @@ fn check_value<'a>(field: &str, value: &'a RawValue) -> Result<Option<&'a RawVal
             if text.chars().count() > limit {
                 return Err(ProfileError::Invalid("the value is too long"));
             }
-            field == "displayname" || text.starts_with("mxc://")
+            // An avatar should be an `mxc://` URI, but other servers and tools set other ones.
+            true
         }
         "m.tz" => text(value).is_some_and(|zone| zone.len() <= TIME_ZONE_BYTES_MAX),
         _ => true,

@@ -55,7 +55,6 @@ pub struct UiaInfo {
     pub flows: Vec<UiaFlow>,
     pub params: BTreeMap<String, Box<RawValue>>,
     pub session: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub completed: Vec<Stage>,
     /// Why the stage that was attempted is not complete.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -213,6 +213,10 @@ impl From<rooms::Error> for Error {
                 Self::new(StatusCode::BAD_REQUEST, "M_UNSUPPORTED_ROOM_VERSION", text)
             }
             E::BadAlias(_) => Self::new(StatusCode::BAD_REQUEST, "M_BAD_ALIAS", text),
+            E::BadRelation(_) => Self::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", text),
+            E::DuplicateAnnotation => {
+                Self::new(StatusCode::BAD_REQUEST, "M_DUPLICATE_ANNOTATION", text)
+            }
             E::RoomInUse => Self::new(StatusCode::BAD_REQUEST, "M_ROOM_IN_USE", text),
             E::InvalidRoomState(_) => {
                 Self::new(StatusCode::BAD_REQUEST, "M_INVALID_ROOM_STATE", text)

@@ -23,6 +23,7 @@ mod space;
 mod state;
 mod sync;
 mod tag;
+mod thirdparty;
 mod threads;
 mod to_device;
 mod typing;
@@ -87,6 +88,7 @@ where
         .merge(state::router())
         .merge(sync::router())
         .merge(tag::router())
+        .merge(thirdparty::router())
         .merge(threads::router())
         .merge(to_device::router())
         .merge(typing::router())

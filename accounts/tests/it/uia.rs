@@ -45,8 +45,12 @@ async fn one_stage() {
     let server = Server::new().await;
     let info = incomplete(round(&server, REGISTER, DUMMY, None).await);
     let json = serde_json::to_value(&info).expect("serialises");
-    let expected =
-        json!({"flows": [{"stages": ["m.login.dummy"]}], "params": {}, "session": info.session});
+    let expected = json!({
+        "flows": [{"stages": ["m.login.dummy"]}],
+        "params": {},
+        "session": info.session,
+        "completed": [],
+    });
     assert_eq!(json, expected);
     let auth = json!({"type": "m.login.dummy", "session": info.session});
     let outcome = done(round(&server, REGISTER, DUMMY, Some(auth.clone())).await);

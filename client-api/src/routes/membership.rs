@@ -23,10 +23,18 @@ use ruma::{
     },
     events::room::member::MembershipState,
 };
+use serde_json::json;
 use sync::Sync as SyncEngine;
 
 use super::EndpointExt as _;
-use crate::{error::Error, extract::Authed, gate::Gate, limits::Action, render, respond::Matrix};
+use crate::{
+    error::Error,
+    extract::Authed,
+    gate::Gate,
+    limits::Action,
+    render,
+    respond::{Matrix, RawJson},
+};
 
 pub(super) fn router<S>() -> Router<S>
 where
@@ -243,19 +251,16 @@ async fn get_member_events(
 async fn joined_members(
     State(rooms): State<Rooms>,
     Authed { session, req }: Authed<joined_members::v3::Request>,
-) -> Result<Matrix<joined_members::v3::Response>, Error> {
+) -> Result<RawJson, Error> {
     let members = rooms.joined_members(&session.user_id, &req.room_id).await?;
     let joined: BTreeMap<_, _> = members
         .into_iter()
         .map(|(user_id, profile)| {
-            let member = joined_members::v3::RoomMember {
-                display_name: profile.displayname,
-                avatar_url: profile.avatar_url.map(Into::into),
-            };
-            (user_id, member)
+            let Profile { displayname, avatar_url } = profile;
+            (user_id, json!({ "display_name": displayname, "avatar_url": avatar_url }))
         })
         .collect();
-    Ok(Matrix(joined_members::v3::Response { joined }))
+    Ok(RawJson(json!({ "joined": joined }).to_string().into()))
 }
 
 async fn joined_rooms(

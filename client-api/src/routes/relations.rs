@@ -93,7 +93,7 @@ async fn get_relating_events_with_rel_type(
     Authed { session, req }: Authed<get_relating_events_with_rel_type::v1::Request>,
 ) -> Result<Matrix<get_relating_events_with_rel_type::v1::Response>, Error> {
     let query = RelationsQuery {
-        rel_type: Some(&req.rel_type.to_string()),
+        rel_type: Some(req.rel_type.as_ref()),
         event_type: None,
         from: req.from.as_deref(),
         to: req.to.as_deref(),
@@ -116,7 +116,7 @@ async fn get_relating_events_with_rel_type_and_event_type(
     Authed { session, req }: Authed<get_relating_events_with_rel_type_and_event_type::v1::Request>,
 ) -> Result<Matrix<get_relating_events_with_rel_type_and_event_type::v1::Response>, Error> {
     let query = RelationsQuery {
-        rel_type: Some(&req.rel_type.to_string()),
+        rel_type: Some(req.rel_type.as_ref()),
         event_type: Some(&req.event_type.to_string()),
         from: req.from.as_deref(),
         to: req.to.as_deref(),

@@ -7,18 +7,26 @@ use accounts::Accounts;
 use axum::{
     Router,
     extract::{FromRef, State},
+    routing::post,
 };
 use rooms::{CreateRoom, InitialState, Preset, Rooms, UpgradeRoom};
 use ruma::{
-    MilliSecondsSinceUnixEpoch, UInt,
+    MilliSecondsSinceUnixEpoch, OwnedUserId, UInt,
     api::client::room::{
         Visibility, aliases, create_room, get_event_by_timestamp, get_room_event, upgrade_room,
     },
 };
 use serde_json::value::RawValue;
 
-use super::{EndpointExt as _, membership::profile};
-use crate::{error::Error, extract::Authed, gate::Gate, limits::Action, render, respond::Matrix};
+use super::{EndpointExt as _, config::room, membership::profile};
+use crate::{
+    error::Error,
+    extract::{Authed, AuthedRaw, json},
+    gate::Gate,
+    limits::Action,
+    render,
+    respond::Matrix,
+};
 
 pub(super) fn router<S>() -> Router<S>
 where
@@ -32,7 +40,8 @@ where
         .endpoint::<create_room::v3::Request, _, _>(create_room)
         .endpoint::<get_event_by_timestamp::v1::Request, _, _>(get_event_by_timestamp)
         .endpoint::<get_room_event::v3::Request, _, _>(get_room_event)
-        .endpoint::<upgrade_room::v3::Request, _, _>(upgrade_room)
+        .route("/_matrix/client/r0/rooms/{room_id}/upgrade", post(upgrade_room))
+        .route("/_matrix/client/v3/rooms/{room_id}/upgrade", post(upgrade_room))
 }
 
 async fn create_room(
@@ -151,16 +160,26 @@ async fn upgrade_room(
     State(gate): State<Gate>,
     State(rooms): State<Rooms>,
     State(accounts): State<Accounts>,
-    Authed { session, req }: Authed<upgrade_room::v3::Request>,
+    AuthedRaw { session, path_args, body, .. }: AuthedRaw,
 ) -> Result<Matrix<upgrade_room::v3::Response>, Error> {
+    // ruma refuses a version that it does not know as bad JSON.
+    #[derive(serde::Deserialize)]
+    struct Body {
+        new_version: String,
+        #[serde(default)]
+        additional_creators: Vec<OwnedUserId>,
+    }
     gate.limit_user(Action::RoomCreation, &session)?;
+    let [room_id] = path_args.as_slice() else { return Err(Error::unrecognized()) };
+    let room_id = room(room_id)?;
+    let Body { new_version, additional_creators } = json(&body)?;
     let replacement_room = rooms
         .upgrade(UpgradeRoom {
-            room_id: &req.room_id,
+            room_id: &room_id,
             sender: &session.user_id,
             sender_profile: profile(&accounts, &session.user_id).await?,
-            new_version: req.new_version.as_str(),
-            additional_creators: req.additional_creators,
+            new_version: &new_version,
+            additional_creators,
         })
         .await?;
     Ok(Matrix(upgrade_room::v3::Response { replacement_room }))

@@ -2,15 +2,26 @@
 //!
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidtypinguserid
 
+use std::time::Duration;
+
 use axum::{
     Router,
     extract::{FromRef, State},
+    routing::put,
 };
 use rooms::Rooms;
-use ruma::api::client::typing::create_typing_event;
+use serde::Deserialize;
 
-use super::EndpointExt as _;
-use crate::{error::Error, extract::Authed, gate::Gate, respond::Matrix};
+use super::config::room;
+use crate::{
+    error::Error,
+    extract::{AuthedRaw, json},
+    gate::Gate,
+    respond::Empty,
+};
+
+/// How long somebody types when the client does not say.
+pub(super) const TYPING_DEFAULT: Duration = Duration::from_secs(30);
 
 pub(super) fn router<S>() -> Router<S>
 where
@@ -18,23 +29,36 @@ where
     Gate: FromRef<S>,
     Rooms: FromRef<S>,
 {
-    Router::new().endpoint::<create_typing_event::v3::Request, _, _>(create_typing_event)
+    let mut router = Router::new();
+    for version in ["r0", "v3"] {
+        let path = format!("/_matrix/client/{version}/rooms/{{room_id}}/typing/{{user_id}}");
+        router = router.route(&path, put(create_typing_event));
+    }
+    router
+}
+
+/// `timeout` is required by ruma, but clients leave it out.
+#[derive(Deserialize)]
+struct Typing {
+    typing: bool,
+    timeout: Option<u64>,
 }
 
 async fn create_typing_event(
     State(rooms): State<Rooms>,
-    Authed { session, req }: Authed<create_typing_event::v3::Request>,
-) -> Result<Matrix<create_typing_event::v3::Response>, Error> {
-    if session.user_id != req.user_id {
+    AuthedRaw { session, path_args, body, .. }: AuthedRaw,
+) -> Result<Empty, Error> {
+    let [room_id, user_id] = path_args.as_slice() else { return Err(Error::unrecognized()) };
+    let room_id = room(room_id)?;
+    if *user_id != session.user_id {
         return Err(Error::forbidden("You may only set your own typing state"));
     }
-    match req.state {
-        create_typing_event::v3::Typing::Yes(info) => {
-            rooms.start_typing(&req.room_id, &session.user_id, info.timeout).await?;
-        }
-        create_typing_event::v3::Typing::No => {
-            rooms.stop_typing(&req.room_id, &session.user_id).await?;
-        }
+    let Typing { typing, timeout } = json(&body)?;
+    if typing {
+        let timeout = timeout.map_or(TYPING_DEFAULT, Duration::from_millis);
+        rooms.start_typing(&room_id, &session.user_id, timeout).await?;
+    } else {
+        rooms.stop_typing(&room_id, &session.user_id).await?;
     }
-    Ok(Matrix(create_typing_event::v3::Response::new()))
+    Ok(Empty)
 }

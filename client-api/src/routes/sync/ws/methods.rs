@@ -15,11 +15,8 @@ use super::{Pieces, Sockets, frame::Request};
 use crate::{
     error::Error,
     limits::Action,
-    routes::{read_marker::set_fully_read, sync::presence_state},
+    routes::{read_marker::set_fully_read, sync::presence_state, typing::TYPING_DEFAULT},
 };
-
-/// How long somebody types when the client does not say.
-const TYPING_DEFAULT: Duration = Duration::from_secs(30);
 
 /// Carries out a request of an authenticated client.
 pub(super) async fn call(

@@ -114,11 +114,11 @@ impl Socket {
                 Err(_elapsed) => return Err(NO_AUTH),
             },
         };
-        if let (Mode::Draft, Some(params)) = (self.mode, start.query) {
-            if let Err(refused) = self.start_sync(&session, *params).await {
-                self.write(Message::Text(frame::failure(None, &refused).into())).await?;
-                return Err(PROTOCOL_ERROR);
-            }
+        if let (Mode::Draft, Some(params)) = (self.mode, start.query)
+            && let Err(refused) = self.start_sync(&session, *params).await
+        {
+            self.write(Message::Text(frame::failure(None, &refused).into())).await?;
+            return Err(PROTOCOL_ERROR);
         }
         Ok(session)
     }
