@@ -37,6 +37,7 @@ const TELLING = [
 export class Person {
     // Event ids of all timelines as the server sent them: the SDK would hide a repetition.
     delivered = [];
+    gaps = 0;
 
     constructor(server, name) {
         this.server = server;
@@ -82,6 +83,7 @@ export class Person {
         if (new URL(resource).pathname.endsWith("/sync") && response.ok) {
             const { rooms } = await response.clone().json();
             for (const room of Object.values(rooms?.join ?? {})) {
+                this.gaps += room.timeline?.limited ? 1 : 0;
                 this.delivered.push(...(room.timeline?.events ?? []).map((event) => event.event_id));
             }
         }

@@ -128,14 +128,15 @@ async function surviveACrash(room, round) {
         const resumed = both.map((visitor) => visitor.starts.length);
         await alice.say(fromAlice[0]);
         for (const text of fromCarol.slice(0, 4)) await carol.say(room, text);
-        const restarted = restart(restartCommand);
-        const written = (async () => {
+        const writeThrough = async () => {
             for (const text of fromCarol.slice(4)) await carol.say(room, text);
-        })();
-        await alice.at("connection", { hasText: "reconnecting" }).waitFor();
-        await alice.say(fromAlice[1]);
-        await bob.say(fromBob[0]);
-        await Promise.all([restarted, written]);
+        };
+        const chatThrough = async () => {
+            await alice.at("connection", { hasText: "reconnecting" }).waitFor();
+            await alice.say(fromAlice[1]);
+            await bob.say(fromBob[0]);
+        };
+        await Promise.all([restart(restartCommand), writeThrough(), chatThrough()]);
         for (const visitor of both) await visitor.untilOnline();
         await alice.say(fromAlice[2]);
         if (overHttp) return;
