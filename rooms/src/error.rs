@@ -29,6 +29,11 @@ pub enum Error {
     /// An alias in `m.room.canonical_alias` does not point to this room.
     #[error("{0}")]
     BadAlias(String),
+    /// An event may not relate to another in this way.
+    #[error("{0}")]
+    BadRelation(String),
+    #[error("you have already annotated the event in this way")]
+    DuplicateAnnotation,
     #[error("the alias is already taken")]
     RoomInUse,
     /// The events that the request implies do not make a room.

@@ -2,6 +2,7 @@
 
 mod bundle;
 mod collect;
+mod rules;
 mod summary;
 mod threads;
 

@@ -103,7 +103,10 @@ impl Inner {
             }
             state_rules::check(self, &mut draft, &says).await?;
         }
-        let event_id = draft.append(says).await?.event_id().clone();
+        let pdu = draft.append(says).await?;
+        // After the authorisation: strangers are told nothing of the room's events.
+        self.check_relation(event.room_id, &pdu).await?;
+        let event_id = pdu.event_id().clone();
         if says.event_type == "m.room.guest_access" && says.state_key == Some("") {
             guests::put_out(&mut draft).await?;
         }

@@ -121,15 +121,15 @@ async fn a_directory_is_searched_and_is_never_stale() {
         }
     };
     world.set(&ada, &room, "m.room.name", "", json!({ "name": "Tasty Cheese" })).await.unwrap();
-    assert_eq!(find("cheese").await, [room.clone()]);
+    assert_eq!(find("cheese").await, vec![room.clone()]);
     world.set(&ada, &room, "m.room.name", "", json!({ "name": "Bread" })).await.unwrap();
     world.set(&ada, &room, "m.room.topic", "", json!({ "topic": "no CHEESE" })).await.unwrap();
-    assert_eq!(find("cheese").await, [room.clone()]);
-    assert_eq!(find("BREAD").await, [room.clone()]);
+    assert_eq!(find("cheese").await, vec![room.clone()]);
+    assert_eq!(find("BREAD").await, vec![room.clone()]);
     assert!(find("wine").await.is_empty());
     for (types, expected) in [(vec![None], &room), (vec![Some("m.space".to_owned())], &space)] {
         let query = PublicRoomsQuery { room_types: Some(&types), limit: 10, ..Default::default() };
-        assert_eq!(ids(&listed(&world, query).await), [expected.clone()]);
+        assert_eq!(ids(&listed(&world, query).await), vec![expected.clone()]);
     }
     world.rooms.set_published(&ada, &room, false).await.unwrap();
     assert!(find("bread").await.is_empty());

@@ -223,3 +223,30 @@ async fn threads_come_by_their_newest_reply() {
     assert_eq!(own.len(), 1);
     assert_eq!(own[0].event_id(), &roots[2]);
 }
+
+#[tokio::test]
+async fn what_clients_should_not_relate_is_refused() {
+    let world = World::new();
+    let (ada, bob) = (world.user("ada"), world.user("bob"));
+    let room = world.room(&ada, &[&bob]).await;
+    let root = world.send(&ada, &room, "root").await.unwrap();
+    let reply = relate(&world, &ada, &room, "m.thread", &root, 1).await;
+    let send = |user: &UserId, rel_type: &str, parent: &OwnedEventId, key: &str| {
+        let relation = json!({ "rel_type": rel_type, "event_id": parent, "key": key });
+        let content = to_raw_value(&json!({ "m.relates_to": relation })).unwrap();
+        let (world, room, user) = (&world, &room, user.to_owned());
+        async move { world.rooms.send(new_event(&user, room, "m.reaction", None, &content)).await }
+    };
+    let nested = send(&ada, "m.thread", &reply, "").await;
+    assert!(matches!(nested, Err(Error::BadRelation(_))));
+    let first = send(&ada, "m.annotation", &root, "+1").await.unwrap();
+    let count = world.chain(&room).await.len();
+    let again = send(&ada, "m.annotation", &root, "+1").await;
+    assert!(matches!(again, Err(Error::DuplicateAnnotation)));
+    assert_eq!(world.chain(&room).await.len(), count, "nothing is left behind");
+    for (user, parent, key) in [(&bob, &root, "+1"), (&ada, &root, "-1"), (&ada, &reply, "+1")] {
+        send(user, "m.annotation", parent, key).await.unwrap();
+    }
+    world.redact(&ada, &room, &first).await.unwrap();
+    send(&ada, "m.annotation", &root, "+1").await.unwrap();
+}

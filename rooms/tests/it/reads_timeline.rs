@@ -107,7 +107,7 @@ async fn a_sync_token_stands_for_its_moment() {
     assert_eq!(ids(&back.chunk), std::slice::from_ref(&before));
     assert_eq!(back.start, token);
     let on = page(&world, &ada, &room, Some(&token), Direction::Forward, 5, &all).await.unwrap();
-    assert_eq!(ids(&on.chunk), [after.clone()]);
+    assert_eq!(ids(&on.chunk), vec![after.clone()]);
     // Whoever follows the room forward may ask again.
     let end = on.end.as_deref();
     let rest = page(&world, &ada, &room, end, Direction::Forward, 5, &all).await.unwrap();
