@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use events::Pdu;
-use ruma::RoomId;
+use ruma::{RoomId, events::room::member::MembershipState};
 use storage::{Batch, Fact, Pending, Position};
 
 use crate::{
@@ -75,6 +75,11 @@ impl Draft<'_> {
             after = Some(view);
             Ok::<_, Error>(batch)
         })?;
+        for member in self.events.iter().filter_map(|event| event.member.as_ref()) {
+            if member.is_local && member.membership != MembershipState::Join {
+                inner.typing.stop(room.id(), &member.user);
+            }
+        }
         inner.trie.publish(self.nodes);
         Ok(Outcome {
             view: after.expect("the store called back, or returned its error"),

@@ -123,6 +123,12 @@ impl Lists {
 }
 
 impl Typing {
+    /// The user is not in the room any more, or types no longer.
+    pub(crate) fn stop(&self, room_id: &RoomId, user: &UserId) {
+        let change = self.lists.lock().stop(room_id, user);
+        self.tell(change);
+    }
+
     fn tell(&self, changes: impl IntoIterator<Item = TypingChange>) {
         for change in changes {
             // An error only says that nobody listens.
@@ -150,8 +156,7 @@ impl Rooms {
 
     pub async fn stop_typing(&self, room: &RoomId, user: &UserId) -> Result<(), Error> {
         self.check_joined(room, user).await?;
-        let change = self.inner.typing.lists.lock().stop(room, user);
-        self.inner.typing.tell(change);
+        self.inner.typing.stop(room, user);
         Ok(())
     }
 

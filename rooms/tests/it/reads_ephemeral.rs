@@ -168,3 +168,15 @@ async fn typing_ends_by_itself_and_everybody_hears_of_it() {
     assert!(is_forbidden(world.rooms.start_typing(&room, &eve, minute).await));
     tasks.shutdown().await;
 }
+
+#[tokio::test]
+async fn who_leaves_types_no_longer() {
+    let world = World::new();
+    let (ada, bob) = (world.user("ada"), world.user("bob"));
+    let room = world.room(&ada, &[&bob]).await;
+    for user in [&ada, &bob] {
+        world.rooms.start_typing(&room, user, Duration::from_secs(60)).await.unwrap();
+    }
+    world.rooms.leave(&room, &bob, None).await.unwrap();
+    assert_eq!(world.rooms.typing(&room), (3, vec![ada]));
+}
