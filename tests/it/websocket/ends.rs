@@ -11,7 +11,8 @@ use crate::{
     user::{User, segment},
 };
 
-const AT_ONCE: Duration = Duration::from_secs(1);
+/// Far less than any timer of the server, yet enough for a machine that is busy otherwise.
+const AT_ONCE: Duration = Duration::from_secs(10);
 const PASSWORD: &str = "correct horse";
 
 fn auth(user: &User<'_>) -> Value {
