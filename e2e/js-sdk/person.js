@@ -2,6 +2,7 @@
 
 import {
     ClientEvent,
+    Direction,
     MatrixEventEvent,
     PendingEventOrdering,
     RoomEvent,
@@ -139,8 +140,15 @@ export class Person {
         return this.until(`the event ${eventId}`, () => this.room(roomId)?.findEventById(eventId));
     }
 
+    /** From the oldest to the newest, over gaps that were filled: the SDK keeps a timeline for each side of one. */
     events(roomId) {
-        return this.room(roomId)?.getLiveTimeline().getEvents() ?? [];
+        const events = [];
+        let timeline = this.room(roomId)?.getLiveTimeline();
+        while (timeline) {
+            events.unshift(...timeline.getEvents());
+            timeline = timeline.getNeighbouringTimeline(Direction.Backward);
+        }
+        return events;
     }
 
     bodies(roomId, prefix) {

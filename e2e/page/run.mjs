@@ -150,7 +150,8 @@ async function surviveACrash(room, round) {
     for (const visitor of both) {
         const who = visitor === alice ? "alice" : "bob";
         await step.run(`crash ${round}: ${who} resumed and missed nothing, got nothing twice`, async () => {
-            for (const text of [...fromAlice, ...fromBob, ...fromCarol]) await visitor.sees(text);
+            for (const text of [fromAlice.at(-1), fromBob.at(-1), fromCarol.at(-1)]) await visitor.sees(text);
+            for (const text of [fromAlice[0], fromCarol[0]]) await visitor.findsInThePast(text);
             const shown = await visitor.shown(prefix);
             for (const part of [fromAlice, fromBob, fromCarol]) {
                 const kept = shown.filter((text) => part.includes(text));
@@ -166,15 +167,7 @@ async function readBack() {
         await bob.untilOnline();
         await bob.at("composer").waitFor();
         const beginning = bob.at("beginning");
-        while (!(await beginning.isVisible())) {
-            const before = await bob.at("message").count();
-            await bob.at("load-older").click();
-            await bob.page.waitForFunction(
-                (count) => document.querySelectorAll('[data-test="message"]').length > count
-                    || !document.querySelector('[data-test="beginning"]').hidden,
-                before,
-            );
-        }
+        while (!(await beginning.isVisible())) await bob.loadOlder();
         const ids = await bob.at("message").evaluateAll((rows) => rows.map((row) => row.dataset.eventId));
         expect(new Set(ids).size === ids.length, "a message is shown twice");
         await bob.sees("Is the big lamp lit?");

@@ -100,6 +100,22 @@ export class Visitor {
         return texts.filter((text) => text.startsWith(prefix));
     }
 
+    async loadOlder() {
+        const before = await this.at("message").count();
+        await this.at("load-older").click();
+        await this.page.waitForFunction(
+            (count) => document.querySelectorAll('[data-test="message"]').length > count
+                || !document.querySelector('[data-test="beginning"]').hidden,
+            before,
+        );
+    }
+
+    /** Sees it, if need be beyond a gap: a batch after an outage may hold only the newest messages. */
+    async findsInThePast(text) {
+        while ((await this.message(text).count()) === 0 && !(await this.at("beginning").isVisible())) await this.loadOlder();
+        await this.sees(text);
+    }
+
     /** Presses a button of a message; it appears under the pointer. */
     async press(button, text) {
         await this.message(text).hover();
