@@ -4,7 +4,10 @@
 //! Kept per user and room and moved forward event by event, so that a delivery evaluates the rules
 //! once for what it delivers. What is not kept is counted again from the newest events backwards.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use quick_cache::sync::Cache;
 use rooms::{Receipt, StoredEvent};
@@ -84,6 +87,11 @@ impl Read {
     }
 }
 
+/// Ignored users notify of nothing, but what they redact is gone.
+fn matters(event: &StoredEvent, ignored: &BTreeSet<OwnedUserId>) -> bool {
+    event.pdu.event_type() == "m.room.redaction" || !ignored.contains(event.pdu.sender())
+}
+
 #[derive(Debug)]
 struct Notifying {
     position: Position,
@@ -126,6 +134,7 @@ impl UnreadCounts {
         room: &RoomId,
         own_receipt: Position,
         now: Position,
+        ignored: &BTreeSet<OwnedUserId>,
     ) -> Result<Unread, SyncError> {
         let shared = self.shared(user, room);
         let mut counted = shared.lock().await;
@@ -134,9 +143,9 @@ impl UnreadCounts {
             counted.receipts_at = now.max(own_receipt);
         }
         if counted.up_to == 0 {
-            self.recount(user, room, &mut counted, now).await?;
+            self.recount(user, room, &mut counted, now, ignored).await?;
         } else if counted.up_to < now {
-            self.advance(user, room, &mut counted, now).await?;
+            self.advance(user, room, &mut counted, now, ignored).await?;
         }
         counted.drop_read();
         Ok(counted.sum())
@@ -164,6 +173,7 @@ impl UnreadCounts {
         room: &RoomId,
         counted: &mut Counted,
         now: Position,
+        ignored: &BTreeSet<OwnedUserId>,
     ) -> Result<(), SyncError> {
         let mut unread = Vec::new();
         let mut before = now;
@@ -182,6 +192,7 @@ impl UnreadCounts {
             }
         }
         unread.reverse();
+        unread.retain(|event| matters(event, ignored));
         self.add(user, room, counted, &unread).await?;
         counted.up_to = now;
         Ok(())
@@ -205,13 +216,15 @@ impl UnreadCounts {
         room: &RoomId,
         counted: &mut Counted,
         now: Position,
+        ignored: &BTreeSet<OwnedUserId>,
     ) -> Result<(), SyncError> {
         let rooms = &self.sources.rooms;
         let news = rooms.timeline(room, counted.up_to, now, MAX_ADVANCE, false).await?;
         if news.len() == MAX_ADVANCE {
             counted.notifying.clear();
-            return self.recount(user, room, counted, now).await;
+            return self.recount(user, room, counted, now, ignored).await;
         }
+        let news: Vec<_> = news.into_iter().filter(|event| matters(event, ignored)).collect();
         self.add(user, room, counted, &news).await?;
         counted.up_to = now;
         Ok(())

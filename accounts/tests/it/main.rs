@@ -41,6 +41,8 @@ impl Server {
 
     /// As after a restart: everything in memory is gone.
     async fn reopen(&mut self) {
+        // A process that ends in order waits for what is submitted.
+        self.store.barrier().wait().await.expect("the store works");
         self.accounts = open(&self.config, &self.store, &self.clock, 2).await;
     }
 

@@ -33,7 +33,7 @@ pub(super) struct Timeline {
     pub(super) members: Vec<(OwnedUserId, bool)>,
     /// Something was read on which the room's summary depends.
     pub(super) moves_summary: bool,
-    /// Something in the window is not shown.
+    /// Something in the window that may count as unread is not shown.
     pub(super) hides: bool,
 }
 
@@ -105,12 +105,11 @@ impl Timeline {
     ) -> Result<(), SyncError> {
         let wanted: Vec<_> =
             read.iter().filter(|event| wants(scope, room, event)).cloned().collect();
+        let kept_back = |event: &&Arc<StoredEvent>| !wants(scope, room, event);
+        self.hides |= read.iter().filter(kept_back).any(|event| may_count(scope, event));
         if !wanted.is_empty() {
             let visible = scope.sync.sources.rooms.visible(scope.user, room, &wanted).await?;
-            self.hides |= visible.len() < read.len();
             self.events.extend(visible);
-        } else {
-            self.hides |= !read.is_empty();
         }
         Ok(())
     }
@@ -173,6 +172,12 @@ impl Timeline {
         object.close();
         Ok(())
     }
+}
+
+/// Whether an event can change what is unread: one's own, and those of ignored users, cannot.
+fn may_count(scope: &Scope<'_>, event: &StoredEvent) -> bool {
+    let sender = event.pdu.sender();
+    sender != scope.user && !scope.ignored.contains(sender)
 }
 
 fn wants(scope: &Scope<'_>, room: &RoomId, event: &StoredEvent) -> bool {
