@@ -44,7 +44,10 @@ fn file(kind: &'static str, text: &'static str) -> Response {
         .filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?)))
         .collect();
     let mut response = text.into_response();
-    response.headers_mut().extend(headers);
+    for (name, value) in headers {
+        // Not `extend`, which would add a second content type to that of the text.
+        response.headers_mut().insert(name, value);
+    }
     response
 }
 

@@ -27,6 +27,7 @@ mod thirdparty;
 mod threads;
 mod to_device;
 mod typing;
+mod voip;
 
 use ::presence::Presence;
 use ::rooms::Rooms;
@@ -92,6 +93,7 @@ where
         .merge(threads::router())
         .merge(to_device::router())
         .merge(typing::router())
+        .merge(voip::router())
         .method_not_allowed_fallback(async || Error::method_not_allowed())
         .fallback(async || Error::unrecognized())
         .layer(CatchPanicLayer::custom(|_panic| crate::error::panicked()))

@@ -252,13 +252,10 @@ impl DeviceStore {
             for row in &rows {
                 batch.delete::<ToDeviceTable>(&user_id, (&device_id, row.sort.1));
             }
-            let deleted = self.0.submit(batch)?;
+            self.0.commit(batch).await?;
             if rows.len() < PAGE {
-                // Not waited for: what comes back after a crash is deleted by the next request.
-                drop(deleted);
                 return Ok(());
             }
-            deleted.await?;
         }
     }
 

@@ -115,7 +115,7 @@ impl Devices {
         self.inner.store.messages(user_id, device_id, after, up_to, limit).await
     }
 
-    /// Forgets what the device has received. Not waited for: after a crash it is asked for again.
+    /// Forgets what the device has received: once this returns, nobody is given it again.
     pub async fn delete_to_device(
         &self,
         user_id: &UserId,

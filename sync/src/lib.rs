@@ -2,7 +2,7 @@
 //! the WebSocket transport, over one model.
 //!
 //! This crate reads `rooms`, `accounts`, `devices` and `presence`; nothing calls it but the edge.
-//! The [`hub`] follows the log and knows, in memory, which rooms moved and who is interested; a
+//! The hub follows the log and knows, in memory, which rooms moved and who is interested; a
 //! request that finds nothing new costs no store read. Start reading at [`Sync::v3`] and
 //! [`Sync::connection`], then `compute.rs`.
 

@@ -31,9 +31,18 @@ pub(crate) fn start(directory: &Path, server: &Path) -> anyhow::Result<String> {
         fs::remove_dir_all(directory)?;
     }
     fs::create_dir_all(directory)?;
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let port = free_port()?;
     launch(directory, server.to_owned(), port)?;
     Ok(format!("http://127.0.0.1:{port}"))
+}
+
+/// A free port below those that the kernel gives to clients: while the region is down, a client
+/// that tries again must not be given its port.
+fn free_port() -> anyhow::Result<u16> {
+    let start = 20_000 + u16::try_from(std::process::id() % 10_000)?;
+    (start..32_000)
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .context("there is no free port between 20000 and 32000")
 }
 
 /// Kills the region with SIGKILL and starts it again on the same port over the same data.
