@@ -49,7 +49,20 @@ fn free_port() -> anyhow::Result<u16> {
 pub(crate) fn restart(directory: &Path) -> anyhow::Result<()> {
     let record = read(directory)?;
     kill(record.pid)?;
+    wait_until_free(record.port)?;
     launch(directory, record.server, record.port)
+}
+
+/// The first thread of a killed process can be gone while another still holds the listener.
+fn wait_until_free(port: u16) -> anyhow::Result<()> {
+    let deadline = Instant::now() + READY_WITHIN;
+    while TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err() {
+        if Instant::now() > deadline {
+            bail!("port {port} is still in use after the region was killed");
+        }
+        thread::sleep(POLL);
+    }
+    Ok(())
 }
 
 pub(crate) fn stop(directory: &Path) -> anyhow::Result<()> {
