@@ -42,15 +42,21 @@ pub(super) fn raise_file_limit() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The users of the sockets.
+pub(super) async fn register(many: usize, address: SocketAddr) -> anyhow::Result<Population> {
+    println!("bench: registering the users of {many} idle sockets");
+    Population::create(address, "idle", many.div_ceil(SOCKETS_PER_USER)).await
+}
+
 pub(super) async fn measure(
     report: &mut Report,
     many: usize,
     server: &Server,
     address: SocketAddr,
+    crowd: &Population,
 ) -> anyhow::Result<()> {
     let few = many / 9;
-    println!("bench: memory of idle sockets, {few} to {many}; registering their users");
-    let crowd = Population::create(address, "idle", many.div_ceil(SOCKETS_PER_USER)).await?;
+    println!("bench: memory of idle sockets, {few} to {many}");
     let mut idle = open(address, &crowd.accounts, 0..few).await?;
     let before = settled(server).await?;
     idle.extend(open(address, &crowd.accounts, few..many).await?);
@@ -58,6 +64,7 @@ pub(super) async fn measure(
     let broken = idle.iter().filter(|socket| socket.is_finished()).count();
     ensure!(broken == 0, "{broken} of {many} idle sockets were closed");
     let slope = (after as f64 - before as f64) / (many - few) as f64;
+    ensure!(slope > 0.0, "{many} sockets cannot take less memory than {few}: not a measurement");
     let name = format!("memory per idle socket, {few} to {many}");
     report.add(&name, slope, "B", Some(Target::AtMost(TARGET_BYTES)));
     for socket in idle {
