@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::sync::Arc;
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, sync::Arc};
 use stdx::{Rng, SharedClock, SystemClock, Tasks};
 use storage::Store;
 
@@ -30,6 +30,12 @@ impl Region {
         config: &Config,
         metrics: Option<PrometheusHandle>,
     ) -> anyhow::Result<Self> {
+        // The signing key is in there: nobody but the owner may look.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&config.data_dir)
+            .with_context(|| format!("cannot create {}", config.data_dir.display()))?;
         let rng = Rng::from_system();
         let store = Store::open(&config.storage()?, rng.next_u64())?;
         let parts = Parts { store, clock: Arc::new(SystemClock), rng };
