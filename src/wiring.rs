@@ -70,6 +70,7 @@ impl Region {
             rng.clone(),
             identity.server_name,
             identity.signing_key,
+            rooms::ports::Ports::isolated(),
         )
         .context("cannot open the rooms")?;
         tasks.spawn_until_stopped("typing", rooms.clone().expire_typing());

@@ -10,7 +10,7 @@ use ruma::{RoomId, events::room::member::MembershipState};
 use storage::{Batch, Fact, Pending, Position};
 
 use crate::{
-    Error, EventStatus, MembershipFact, RoomEventFact, RoomView, StoredEvent,
+    Error, EventStatus, MembershipFact, RelayFact, RoomEventFact, RoomView, StoredEvent,
     draft::{Draft, DraftEvent, MemberChange, Redacted, SeenBy},
     room::{Head, Room, Writer},
     rooms::Inner,
@@ -91,11 +91,28 @@ impl Draft<'_> {
     fn to_batch(&self, first: Position) -> (Batch, Vec<Arc<StoredEvent>>) {
         let mut rows = Rows { batch: Batch::new(), room_id: self.room_id(), next: first };
         let stored = self.events.iter().map(|event| rows.add(event, self.version)).collect();
+        self.events.iter().for_each(|event| self.relay(event, &mut rows));
         self.redacted.iter().for_each(|redacted| rows.redact(redacted));
         for (id, bytes) in self.nodes.rows() {
             rows.batch.derive_put::<StateNodes>(id, (), bytes);
         }
         (rows.batch, stored)
+    }
+
+    /// Every event of a draft is this server's to spread, until drafts of others say otherwise.
+    fn relay(&self, event: &DraftEvent, rows: &mut Rows<'_>) {
+        let after = self.servers.keys().filter(|server| !self.servers_before.contains_key(*server));
+        let servers: Vec<_> = self
+            .servers_before
+            .keys()
+            .chain(after)
+            .filter(|server| **server != self.inner.server_name)
+            .cloned()
+            .collect();
+        if !servers.is_empty() {
+            let fact = RelayFact { event_id: event.pdu.event_id().clone(), servers };
+            rows.add_fact(stream::RELAY, self.room_id().as_str(), fact.to_payload());
+        }
     }
 
     fn view_at(&self, position: Position) -> RoomView {
@@ -110,6 +127,7 @@ impl Draft<'_> {
             joined_members: self.joined_members,
             invited_members: self.invited_members,
             local_joined: Arc::clone(&self.local_joined),
+            servers: Arc::clone(&self.servers),
         }
     }
 }

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     Error, Root, StoredEvent, Txn, TxnEcho,
-    room::{Head, StateCache, Writer},
+    room::{Head, Servers, StateCache, Writer},
     rooms::Inner,
     store::{Seen, UserRooms},
     trie::{Entry, NewNodes},
@@ -167,6 +167,9 @@ pub(crate) struct Draft<'a> {
     pub(crate) joined_members: u64,
     pub(crate) invited_members: u64,
     pub(crate) local_joined: Arc<BTreeSet<OwnedUserId>>,
+    pub(crate) servers: Arc<Servers>,
+    /// Those in the room before the draft.
+    pub(crate) servers_before: Arc<Servers>,
     pub(crate) nodes: NewNodes,
     pub(crate) events: Vec<DraftEvent>,
     pub(crate) redacted: Vec<Redacted>,
@@ -185,6 +188,8 @@ impl<'a> Draft<'a> {
             joined_members: view.joined_members,
             invited_members: view.invited_members,
             local_joined: Arc::clone(&view.local_joined),
+            servers: Arc::clone(&view.servers),
+            servers_before: Arc::clone(&view.servers),
             ..Self::first(inner, view.version, cached_state)
         }
     }
@@ -210,6 +215,8 @@ impl<'a> Draft<'a> {
             joined_members: 0,
             invited_members: 0,
             local_joined: Arc::default(),
+            servers: Arc::default(),
+            servers_before: Arc::default(),
             nodes: NewNodes::default(),
             events: Vec::new(),
             redacted: Vec::new(),
@@ -355,6 +362,7 @@ impl<'a> Draft<'a> {
             }
         }
         let is_local = self.inner.is_local(&user);
+        self.count_server(&user, &before, &membership);
         let seen = match (&before, &membership) {
             _ if !is_local => SeenBy::Nothing,
             (_, MembershipState::Join) => SeenBy::Nothing,
@@ -362,6 +370,19 @@ impl<'a> Draft<'a> {
             _ => self.seen_before(&user).await?,
         };
         Ok(Some(MemberChange { user, membership, is_local, seen }))
+    }
+
+    fn count_server(&mut self, user: &UserId, before: &MembershipState, after: &MembershipState) {
+        let (was, is) = (*before == MembershipState::Join, *after == MembershipState::Join);
+        if was == is {
+            return;
+        }
+        let servers = Arc::make_mut(&mut self.servers);
+        let count = servers.entry(user.server_name().to_owned()).or_default();
+        *count = if is { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            servers.remove(user.server_name());
+        }
     }
 
     async fn seen_before(&self, user: &UserId) -> Result<SeenBy, Error> {

@@ -1,7 +1,9 @@
 //! The facts that rooms write to the log.
 
 use bytes::Bytes;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, events::room::member::MembershipState};
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, events::room::member::MembershipState,
+};
 use serde::{Deserialize, Serialize};
 use storage::{Fact, Position};
 
@@ -14,6 +16,11 @@ pub mod stream {
     /// A local user's membership changed. Subject: the user id, so that who is not yet in the
     /// room is woken. Payload: [`MembershipFact`](crate::MembershipFact).
     pub const MEMBERSHIP: u8 = 3;
+    /// Other servers must be sent an event. Subject: the room id. Payload:
+    /// [`RelayFact`](crate::RelayFact).
+    pub const RELAY: u8 = 4;
+    /// An event found its place in history without being news. Subject: the room id. No payload.
+    pub const HISTORY: u8 = 5;
 }
 
 /// The position of the fact is the position of the event.
@@ -34,6 +41,16 @@ pub struct MembershipFact {
     pub room_id: OwnedRoomId,
     pub membership: MembershipState,
     pub event_position: Position,
+}
+
+/// Written for an event of a local user, or one that this server let in for another server, if
+/// there is somebody else to tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayFact {
+    pub event_id: OwnedEventId,
+    /// Those in the room before or after the event. Without this server, and without the one that
+    /// handed the event in.
+    pub servers: Vec<OwnedServerName>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,4 +77,4 @@ macro_rules! payload {
         }
     )*};
 }
-payload!(RoomEventFact, MembershipFact, ReceiptFact);
+payload!(RoomEventFact, MembershipFact, RelayFact, ReceiptFact);

@@ -5,7 +5,7 @@
 //! log.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,7 +15,8 @@ use std::{
 use events::{Pdu, RoomVersion};
 use parking_lot::{Mutex, RwLock};
 use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState,
+    OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId,
+    events::room::member::MembershipState,
 };
 use storage::{Batch, Position, Range};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
@@ -50,7 +51,12 @@ pub struct RoomView {
     pub invited_members: u64,
     /// Joined users of this server.
     pub local_joined: Arc<BTreeSet<OwnedUserId>>,
+    /// Every server that has joined users, this one included, and how many.
+    pub servers: Arc<Servers>,
 }
+
+/// Joined users by server.
+pub type Servers = BTreeMap<OwnedServerName, u64>;
 
 /// Where the next event of a room goes. Known to its writer only, and ahead of the log by what is
 /// being flushed.
@@ -334,6 +340,7 @@ impl Inner {
         })?;
         let create = self.events.get_latest(&record.create).await?;
         let create = create.ok_or_else(|| Error::Internal(format!("{id} has no create event")))?;
+        let joined = self.load_joined(id).await?;
         let view = RoomView {
             room_id: id.to_owned(),
             version,
@@ -344,20 +351,30 @@ impl Inner {
             create: Arc::clone(&create.pdu),
             joined_members: record.joined_members,
             invited_members: record.invited_members,
-            local_joined: Arc::new(self.load_local_joined(id).await?),
+            local_joined: Arc::new(
+                joined.iter().filter(|user| self.is_local(user)).cloned().collect(),
+            ),
+            servers: Arc::new(count_servers(&joined)),
         };
         Ok(Some(Head { view, cached_state: StateCache::default() }))
     }
 
-    async fn load_local_joined(&self, id: &RoomId) -> Result<BTreeSet<OwnedUserId>, Error> {
+    async fn load_joined(&self, id: &RoomId) -> Result<Vec<OwnedUserId>, Error> {
         let rows = self.store.scan::<Members>(id, Range::all()).await?;
         Ok(rows
             .into_iter()
             .filter(|row| row.value.membership == MembershipState::Join)
             .filter_map(|row| UserId::parse(row.sort).ok())
-            .filter(|user| self.is_local(user))
             .collect())
     }
+}
+
+fn count_servers(joined: &[OwnedUserId]) -> Servers {
+    let mut servers = Servers::new();
+    for user in joined {
+        *servers.entry(user.server_name().to_owned()).or_default() += 1;
+    }
+    servers
 }
 
 impl RoomView {

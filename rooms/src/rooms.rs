@@ -11,8 +11,8 @@ use stdx::{Rng, SharedClock};
 use storage::Store;
 
 use crate::{
-    Error, RoomView, aliases::AliasClaims, directory::Directory, relations::Summaries,
-    room::RoomMap, stored_event::EventStore, trie::Trie, typing::Typing,
+    Error, RoomView, aliases::AliasClaims, directory::Directory, ports::Ports,
+    relations::Summaries, room::RoomMap, stored_event::EventStore, trie::Trie, typing::Typing,
 };
 
 /// Bounds of what is kept in memory, and defaults.
@@ -52,6 +52,8 @@ pub(crate) struct Inner {
     pub(crate) rng: Rng,
     pub(crate) server_name: OwnedServerName,
     pub(crate) key: SigningKey,
+    #[expect(dead_code, reason = "what asks other servers is being built")]
+    pub(crate) ports: Ports,
     pub(crate) map: RoomMap,
     pub(crate) events: EventStore,
     pub(crate) trie: Trie,
@@ -72,6 +74,7 @@ impl Rooms {
         rng: Rng,
         server_name: OwnedServerName,
         key: SigningKey,
+        ports: Ports,
     ) -> Result<Self, Error> {
         let default_version = RoomVersion::parse(&config.default_room_version)
             .ok_or(Error::UnsupportedRoomVersion(config.default_room_version))?;
@@ -90,6 +93,7 @@ impl Rooms {
             rng,
             server_name,
             key,
+            ports,
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -43,6 +43,7 @@ impl World {
             Rng::from_seed(store.log().position()),
             server.try_into().expect("a server name"),
             key,
+            rooms::ports::Ports::isolated(),
         )
         .expect("the configuration is good");
         Self { rooms, store, server: server.to_owned(), clock }

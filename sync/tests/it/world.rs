@@ -81,6 +81,7 @@ impl World {
             rng.clone(),
             name.clone(),
             key,
+            rooms::ports::Ports::isolated(),
         )
         .expect("rooms open");
         let accounts = Accounts::open(
