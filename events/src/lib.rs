@@ -28,6 +28,6 @@ pub use pdu::{Pdu, room_create_event_id};
 pub use resolve::{ResolveError, StateKey, StateMap, resolve};
 pub use room_version::RoomVersion;
 pub use sign::{
-    PublicKey, SignatureError, SigningKey, add_signature, required_servers, sign_json, verify_json,
-    verify_signatures,
+    PublicKey, SignatureError, SigningKey, add_signature, required_keys, required_servers,
+    sign_json, verify_json, verify_signatures,
 };

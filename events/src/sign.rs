@@ -18,6 +18,9 @@ use crate::{
     redact::write_redacted,
 };
 
+/// Signatures of one server on one event whose keys are asked for; more are a waste of everybody's
+/// time.
+const MAX_KEYS_PER_SERVER: usize = 8;
 /// Signatures cover everything but these.
 const UNSIGNED_FIELDS: &[&str] = &["signatures", "unsigned"];
 
@@ -217,6 +220,25 @@ pub fn required_servers(pdu: &Pdu, version: &RoomVersion) -> Vec<OwnedServerName
     servers.sort();
     servers.dedup();
     servers
+}
+
+/// The servers and key ids of the signatures that [`verify_signatures`] will look at.
+pub fn required_keys(pdu: &Pdu, version: &RoomVersion) -> Vec<(OwnedServerName, String)> {
+    let event = pdu.to_object();
+    let signatures = event.get("signatures").and_then(Value::as_object);
+    let mut keys = Vec::with_capacity(1);
+    for server_name in required_servers(pdu, version) {
+        let entries = signatures
+            .and_then(|signatures| signatures.get(server_name.as_str()))
+            .and_then(Value::as_object);
+        let ids = entries.into_iter().flat_map(Object::iter).map(|(key_id, _)| key_id);
+        keys.extend(
+            ids.filter(|key_id| key_id.starts_with("ed25519:"))
+                .take(MAX_KEYS_PER_SERVER)
+                .map(|key_id| (server_name.clone(), key_id.to_owned())),
+        );
+    }
+    keys
 }
 
 /// Checks the signatures of all servers that must have signed the event. `keys` answers with the

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use events::Pdu;
-use ruma::{RoomId, events::room::member::MembershipState};
+use ruma::{RoomId, UserId, events::room::member::MembershipState};
 use storage::{Batch, Fact, Pending, Position};
 
 use crate::{
     Error, EventStatus, MembershipFact, RelayFact, RoomEventFact, RoomView, StoredEvent,
-    draft::{Draft, DraftEvent, MemberChange, Redacted, SeenBy},
-    room::{Head, Room, Writer},
+    draft::{Draft, DraftEvent, MemberChange, Redacted, Relay, SeenBy},
+    room::{Head, Room, StateCache, Writer},
     rooms::Inner,
     store::{
         Depths, EventIds, EventPlace, Events, Heads, MemberRecord, Members, RelationRecord,
@@ -28,6 +28,8 @@ pub(crate) struct Outcome {
     pub(crate) view: RoomView,
     /// State events.
     changed: Vec<Arc<Pdu>>,
+    /// What was known of the state is not what it is now.
+    forked: bool,
     submitted: Submitted,
 }
 
@@ -75,7 +77,7 @@ impl Draft<'_> {
             after = Some(view);
             Ok::<_, Error>(batch)
         })?;
-        for member in self.events.iter().filter_map(|event| event.member.as_ref()) {
+        for member in self.events.iter().flat_map(|event| &event.members) {
             if member.is_local && member.membership != MembershipState::Join {
                 inner.typing.stop(room.id(), &member.user);
             }
@@ -84,6 +86,7 @@ impl Draft<'_> {
         Ok(Outcome {
             view: after.expect("the store called back, or returned its error"),
             changed: self.changed,
+            forked: self.forked,
             submitted: Submitted { pending, redacted: self.redacted },
         })
     }
@@ -99,14 +102,18 @@ impl Draft<'_> {
         (rows.batch, stored)
     }
 
-    /// Every event of a draft is this server's to spread, until drafts of others say otherwise.
     fn relay(&self, event: &DraftEvent, rows: &mut Rows<'_>) {
+        let known = match &event.relay {
+            Relay::Nobody => return,
+            Relay::Everybody => None,
+            Relay::AllBut(server) => Some(server),
+        };
         let after = self.servers.keys().filter(|server| !self.servers_before.contains_key(*server));
         let servers: Vec<_> = self
             .servers_before
             .keys()
             .chain(after)
-            .filter(|server| **server != self.inner.server_name)
+            .filter(|server| **server != self.inner.server_name && Some(*server) != known)
             .cloned()
             .collect();
         if !servers.is_empty() {
@@ -142,6 +149,9 @@ impl Writer {
 impl Head {
     pub(crate) fn follow(&mut self, outcome: Outcome) -> Submitted {
         self.view = outcome.view;
+        if outcome.forked {
+            self.cached_state = StateCache::default();
+        }
         for pdu in &outcome.changed {
             self.cached_state.set(pdu);
         }
@@ -174,8 +184,9 @@ impl Rows<'_> {
             version,
             position,
             state_before: event.state_before,
+            room_state: (event.room_state != event.state_after).then_some(event.room_state),
             txn: event.txn.clone(),
-            redacted_by: None,
+            redacted_by: event.redacted_by.clone(),
             status: EventStatus::Accepted,
         };
         let room_id = self.room_id;
@@ -188,7 +199,7 @@ impl Rows<'_> {
         self.add_transaction(event);
         self.add_relation(event, position);
         self.add_fact(stream::EVENT, room_id.as_str(), event_fact(event).to_payload());
-        if let Some(member) = &event.member {
+        for member in &event.members {
             self.add_member(event, member, position);
         }
         Arc::new(stored)
@@ -222,7 +233,7 @@ impl Rows<'_> {
     }
 
     fn add_member(&mut self, event: &DraftEvent, member: &MemberChange, position: Position) {
-        let event_id = event.pdu.event_id();
+        let event_id = &member.event_id;
         let membership = &member.membership;
         let record =
             MemberRecord { membership: membership.clone(), event_id: event_id.clone(), position };
@@ -234,10 +245,10 @@ impl Rows<'_> {
             membership: membership.clone(),
             event_id: event_id.clone(),
             position,
-            state: event.state_after,
+            state: event.room_state,
             seen: match member.seen {
                 SeenBy::Nothing => None,
-                SeenBy::ThisEvent => Some(Seen { state: event.state_after, position }),
+                SeenBy::ThisEvent => Some(Seen { state: event.room_state, position }),
                 SeenBy::Earlier(seen) => Some(seen),
             },
             forgotten: false,
@@ -268,10 +279,9 @@ fn event_fact(event: &DraftEvent) -> RoomEventFact {
         event_type: pdu.event_type().to_owned(),
         state_key: pdu.state_key().map(str::to_owned),
         sender: pdu.sender().to_owned(),
-        membership: event
-            .member
-            .as_ref()
-            .map(|member| (member.user.clone(), member.membership.clone())),
+        membership: pdu
+            .membership()
+            .and_then(|membership| Some((UserId::parse(pdu.state_key()?).ok()?, membership))),
         redacts: pdu.redacts().map(ToOwned::to_owned),
     }
 }

@@ -3,11 +3,13 @@
 //! A draft changes nothing until it is submitted (`commit.rs`), so an event that is refused leaves
 //! nothing behind.
 
+mod take_in;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use events::{ClientEvent, EventTemplate, Pdu, PowerLevels, RoomVersion, auth_events_for};
 use ruma::{
-    EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
+    EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId,
     events::room::member::MembershipState,
 };
 use serde::Deserialize;
@@ -63,8 +65,11 @@ impl<'a> Says<'a> {
     }
 }
 
+/// A membership that an event, or the resolution that it led to, gave somebody.
 pub(crate) struct MemberChange {
     pub(crate) user: OwnedUserId,
+    /// The member event.
+    pub(crate) event_id: OwnedEventId,
     pub(crate) membership: MembershipState,
     pub(crate) is_local: bool,
     pub(crate) seen: SeenBy,
@@ -88,7 +93,7 @@ pub(crate) struct Relation {
 
 impl Relation {
     /// That of `m.relates_to`, if it has the form of one.
-    fn of(pdu: &Pdu) -> Option<Self> {
+    pub(crate) fn of(pdu: &Pdu) -> Option<Self> {
         #[derive(Deserialize)]
         struct Content {
             #[serde(rename = "m.relates_to")]
@@ -108,17 +113,33 @@ impl Relation {
     }
 }
 
+/// Whom this server tells of an event.
+#[derive(Clone, Debug)]
+pub(crate) enum Relay {
+    /// Its sender's server does that.
+    Nobody,
+    /// Every server in the room.
+    Everybody,
+    /// Every server but the one that handed the event in.
+    AllBut(OwnedServerName),
+}
+
 /// An authorised event, and what follows from it.
 pub(crate) struct DraftEvent {
     pub(crate) pdu: Arc<Pdu>,
     pub(crate) client: ClientEvent,
     pub(crate) state_before: Root,
     pub(crate) state_after: Root,
+    /// The room's current state with the event in it; `state_after` unless the room is forked.
+    pub(crate) room_state: Root,
     pub(crate) txn: Option<TxnEcho>,
     /// Under which the transaction is remembered.
     pub(crate) endpoint: String,
-    pub(crate) member: Option<MemberChange>,
+    pub(crate) members: Vec<MemberChange>,
+    pub(crate) relay: Relay,
     pub(crate) relation: Option<Relation>,
+    /// A redaction that came before the event.
+    pub(crate) redacted_by: Option<OwnedEventId>,
 }
 
 /// An event after its redaction, and the relation that the redaction took from it.
@@ -128,18 +149,29 @@ pub(crate) struct Redacted {
 }
 
 /// The state that an event is judged by.
-struct AuthState {
-    selected: Vec<Arc<Pdu>>,
-    create: Option<Arc<Pdu>>,
+pub(crate) struct AuthState {
+    pub(crate) selected: Vec<Arc<Pdu>>,
+    pub(crate) create: Option<Arc<Pdu>>,
 }
 
 impl AuthState {
-    fn check(&self, version: &RoomVersion, pdu: &Pdu) -> Result<(), Error> {
+    /// All rules, for an event whose auth events these are.
+    pub(crate) fn check(&self, version: &RoomVersion, pdu: &Pdu) -> Result<(), events::AuthError> {
         // In version 12 the create event is implied by the room id, not selected.
         let known = || self.selected.iter().chain(&self.create);
         events::check_state_independent(version, pdu, |id| {
             known().find(|event| event.event_id() == id).cloned()
         })?;
+        self.check_by_state(version, pdu)
+    }
+
+    /// The rules that depend on state.
+    pub(crate) fn check_by_state(
+        &self,
+        version: &RoomVersion,
+        pdu: &Pdu,
+    ) -> Result<(), events::AuthError> {
+        let known = || self.selected.iter().chain(&self.create);
         events::check_auth(version, pdu, |event_type, state_key| {
             known()
                 .find(|event| {
@@ -173,6 +205,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) nodes: NewNodes,
     pub(crate) events: Vec<DraftEvent>,
     pub(crate) redacted: Vec<Redacted>,
+    /// The state is not that before the draft with `changed` put over it.
+    pub(crate) forked: bool,
 }
 
 impl<'a> Draft<'a> {
@@ -220,6 +254,7 @@ impl<'a> Draft<'a> {
             nodes: NewNodes::default(),
             events: Vec::new(),
             redacted: Vec::new(),
+            forked: false,
         }
     }
 
@@ -284,7 +319,7 @@ impl<'a> Draft<'a> {
             event_type: says.event_type,
             state_key: says.state_key,
             content: says.content,
-            prev_events: &self.extremities,
+            prev_events: newest(&self.extremities),
             auth_events: &auth_events,
             depth: (self.depth + 1).min(MAX_DEPTH),
             origin_server_ts: says.timestamp.unwrap_or_else(|| self.inner.clock.now_ms()),
@@ -316,7 +351,7 @@ impl<'a> Draft<'a> {
             self.create = Some(Arc::clone(&pdu));
             self.room_id = Some(pdu.room_id().to_owned());
         }
-        let member = self.member_change(&pdu).await?;
+        let members = self.member_change(&pdu).await?.into_iter().collect();
         let state_before = self.state;
         if let Some(state_key) = pdu.state_key() {
             let entry = Entry {
@@ -327,19 +362,24 @@ impl<'a> Draft<'a> {
             self.state = self.inner.trie.insert(state_before, entry, &mut self.nodes).await?;
             self.changed.push(Arc::clone(&pdu));
         }
-        self.extremities = vec![pdu.event_id().clone()];
-        self.depth = pdu.depth();
+        let healed = newest(&self.extremities).len();
+        self.extremities.truncate(self.extremities.len() - healed);
+        self.extremities.push(pdu.event_id().clone());
+        self.depth = self.depth.max(pdu.depth());
         self.events.push(DraftEvent {
             client: ClientEvent::new(&pdu, self.version),
             state_before,
             state_after: self.state,
+            room_state: self.state,
+            relay: Relay::Everybody,
             txn: says.txn.map(|txn| TxnEcho {
                 device_id: txn.device_id.to_owned(),
                 txn_id: txn.txn_id.to_owned(),
             }),
             endpoint: says.endpoint(),
-            member,
+            members,
             relation: Relation::of(&pdu),
+            redacted_by: None,
             pdu: Arc::clone(&pdu),
         });
         Ok(pdu)
@@ -352,16 +392,28 @@ impl<'a> Draft<'a> {
         let user = UserId::parse(user)
             .map_err(|_| Error::InvalidParam("the state key must be a user id".to_owned()))?;
         let before = self.membership(&user).await?;
+        let event_id = pdu.event_id().clone();
+        self.change_membership(user, event_id, before, membership).await.map(Some)
+    }
+
+    /// Counts a change of membership.
+    pub(crate) async fn change_membership(
+        &mut self,
+        user: OwnedUserId,
+        event_id: OwnedEventId,
+        before: MembershipState,
+        membership: MembershipState,
+    ) -> Result<MemberChange, Error> {
         self.count(&before, -1);
         self.count(&membership, 1);
-        if self.inner.is_local(&user) && before != membership {
+        let is_local = self.inner.is_local(&user);
+        if is_local && before != membership {
             if membership == MembershipState::Join {
                 Arc::make_mut(&mut self.local_joined).insert(user.clone());
             } else if before == MembershipState::Join {
                 Arc::make_mut(&mut self.local_joined).remove(&user);
             }
         }
-        let is_local = self.inner.is_local(&user);
         self.count_server(&user, &before, &membership);
         let seen = match (&before, &membership) {
             _ if !is_local => SeenBy::Nothing,
@@ -369,7 +421,7 @@ impl<'a> Draft<'a> {
             (MembershipState::Join, _) => SeenBy::ThisEvent,
             _ => self.seen_before(&user).await?,
         };
-        Ok(Some(MemberChange { user, membership, is_local, seen }))
+        Ok(MemberChange { user, event_id, membership, is_local, seen })
     }
 
     fn count_server(&mut self, user: &UserId, before: &MembershipState, after: &MembershipState) {
@@ -408,6 +460,13 @@ impl<'a> Draft<'a> {
             });
         }
     }
+}
+
+/// A local event heals at most this many branches.
+const MAX_PREV_EVENTS: usize = 20;
+
+fn newest(extremities: &[OwnedEventId]) -> &[OwnedEventId] {
+    &extremities[extremities.len().saturating_sub(MAX_PREV_EVENTS)..]
 }
 
 impl Writer {

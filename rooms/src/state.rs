@@ -53,14 +53,16 @@ impl Rooms {
 
     /// The state just after the event.
     pub async fn state_after(&self, event: &StoredEvent) -> Result<Root, Error> {
-        let Some(state_key) = event.pdu.state_key() else { return Ok(event.state_before) };
-        let entry = Entry {
-            event_type: event.pdu.event_type().to_owned(),
-            state_key: state_key.to_owned(),
-            event_id: event.event_id().clone(),
-        };
-        // The nodes exist already; only the root's name is of interest.
-        self.inner.trie.insert(event.state_before, entry, &mut NewNodes::default()).await
+        self.inner.state_after(event).await
+    }
+
+    /// The room's current state once the event was accepted: what state resolution made of it, where
+    /// the room had forked.
+    pub async fn room_state_after(&self, event: &StoredEvent) -> Result<Root, Error> {
+        match event.room_state {
+            Some(root) => Ok(root),
+            None => self.state_after(event).await,
+        }
     }
 
     /// The root of the state that the viewer may see: the current one, or that at the time of

@@ -44,6 +44,19 @@ table! {
     EventIds = "room_event_ids" [String | ()] EventPlace
 }
 table! {
+    /// Event id. Events without a place in the history that is shown: outliers, soft-failed and
+    /// rejected ones.
+    SideEvents = "room_side_events" [String | ()] SideRecord
+}
+table! {
+    /// Room | depth, id of an event that comes after events that are not known.
+    Gaps = "room_gaps" [String | (u64, String)] ()
+}
+table! {
+    /// Room | id of an event that was redacted before it came.
+    PendingRedactions = "room_pending_redactions" [String | String] PendingRedaction, true
+}
+table! {
     /// Room | depth, position: the topological order.
     Depths = "room_depths" [String | (u64, u64)] ()
 }
@@ -108,15 +121,71 @@ pub(crate) struct EventRecord {
     /// The PDU.
     pub(crate) json: Bytes,
     pub(crate) state_before: Root,
-    pub(crate) status: Status,
     /// Device and transaction id of a local sender.
     pub(crate) txn: Option<(String, String)>,
     pub(crate) redacted_by: Option<OwnedEventId>,
+    /// The room's state once the event was accepted, where that is not the event's own.
+    pub(crate) room_state: Option<Root>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PendingRedaction {
+    pub(crate) redaction: OwnedEventId,
+}
+
+/// Before rooms could fork.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EventRecordV1 {
+    event_id: OwnedEventId,
+    room_version: String,
+    json: Bytes,
+    state_before: Root,
+    status: StatusV1,
+    txn: Option<(String, String)>,
+    redacted_by: Option<OwnedEventId>,
+}
+
+/// Only accepted events were ever stored.
+#[derive(Debug, Serialize, Deserialize)]
+enum StatusV1 {
+    Accepted,
+    SoftFailed,
+    Rejected,
+}
+
+impl From<EventRecordV1> for EventRecord {
+    fn from(old: EventRecordV1) -> Self {
+        Self {
+            event_id: old.event_id,
+            room_version: old.room_version,
+            json: old.json,
+            state_before: old.state_before,
+            txn: old.txn,
+            redacted_by: old.redacted_by,
+            room_state: None,
+        }
+    }
+}
+
+impl Versioned for EventRecord {
+    const VERSION: u8 = 2;
+    type Previous = EventRecordV1;
+}
+
+/// An event that is kept because others refer to it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SideRecord {
+    pub(crate) room_version: String,
+    /// The PDU.
+    pub(crate) json: Bytes,
+    pub(crate) status: SideStatus,
+    /// Unknown of an outlier.
+    pub(crate) state_before: Option<Root>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) enum Status {
-    Accepted,
+pub(crate) enum SideStatus {
+    Outlier,
     SoftFailed,
     Rejected,
 }
@@ -203,7 +272,9 @@ pub(crate) struct ReceiptKeyRecord {
 }
 
 first_version!(
-    EventRecord,
+    EventRecordV1,
+    SideRecord,
+    PendingRedaction,
     EventPlace,
     HeadRecord,
     TransactionRecord,

@@ -9,13 +9,19 @@ use storage::{Position, Store};
 
 use crate::{
     Error, Root,
-    store::{EventIds, EventRecord, Events, Status},
+    store::{EventIds, EventRecord, Events, SideEvents, SideRecord, SideStatus},
 };
+
+/// Marks the position of an event that was filled into the history: no range of the log reaches up
+/// to it.
+pub(crate) const HISTORIC: Position = 1 << 63;
 
 /// What the checks said about an event when it arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventStatus {
     Accepted,
+    /// Allowed by its auth events; what came before it is not known: kept, not part of the history.
+    Outlier,
     /// Allowed by its own history but not by the current state: kept, never shown.
     SoftFailed,
     /// Kept because other events refer to it, never shown.
@@ -35,9 +41,13 @@ pub struct StoredEvent {
     /// The form for clients, without `unsigned`.
     pub client: ClientEvent,
     pub version: &'static RoomVersion,
+    /// 0 of an event without a place in the history; see [`StoredEvent::is_historic`] for what was
+    /// filled in later.
     pub position: Position,
-    /// The room's state just before the event.
+    /// The state just before the event, empty if that is unknown (of an outlier).
     pub state_before: Root,
+    /// The room's state once the event was accepted, where that is not the event's own.
+    pub(crate) room_state: Option<Root>,
     /// Whoever sent it: `pdu.sender()`'s device.
     pub txn: Option<TxnEcho>,
     pub redacted_by: Option<OwnedEventId>,
@@ -56,16 +66,49 @@ impl StoredEvent {
             version,
             position,
             state_before: record.state_before,
+            room_state: record.room_state,
             txn: record
                 .txn
                 .map(|(device, txn)| TxnEcho { device_id: device.into(), txn_id: txn.into() }),
             redacted_by: record.redacted_by,
-            status: match record.status {
-                Status::Accepted => EventStatus::Accepted,
-                Status::SoftFailed => EventStatus::SoftFailed,
-                Status::Rejected => EventStatus::Rejected,
-            },
+            status: EventStatus::Accepted,
         })
+    }
+
+    fn from_side_record(event_id: &EventId, record: SideRecord) -> Result<Self, Error> {
+        let version = RoomVersion::parse(&record.room_version)
+            .ok_or_else(|| damaged(event_id, "its room version is unknown"))?;
+        let pdu = Pdu::from_stored(event_id.to_owned(), record.json, version)
+            .map_err(|error| damaged(event_id, &error.to_string()))?;
+        let status = match record.status {
+            SideStatus::Outlier => EventStatus::Outlier,
+            SideStatus::SoftFailed => EventStatus::SoftFailed,
+            SideStatus::Rejected => EventStatus::Rejected,
+        };
+        let rejected = status == EventStatus::Rejected;
+        let pdu = if rejected { pdu.into_rejected() } else { pdu };
+        Ok(Self {
+            client: ClientEvent::new(&pdu, version),
+            pdu: Arc::new(pdu),
+            version,
+            position: 0,
+            state_before: record.state_before.unwrap_or(Root::EMPTY),
+            room_state: None,
+            txn: None,
+            redacted_by: None,
+            status,
+        })
+    }
+
+    /// Whether the event was filled into the history after later ones had been told: it has a place
+    /// in the topological order and none in the order of delivery.
+    pub fn is_historic(&self) -> bool {
+        self.position & HISTORIC != 0
+    }
+
+    /// Where the event stands in the order of delivery; what was filled in stands before all of it.
+    pub(crate) fn delivered_at(&self) -> Position {
+        if self.is_historic() { 0 } else { self.position }
     }
 
     pub(crate) fn to_record(&self) -> EventRecord {
@@ -74,11 +117,7 @@ impl StoredEvent {
             room_version: self.version.as_str().to_owned(),
             json: self.pdu.json().clone(),
             state_before: self.state_before,
-            status: match self.status {
-                EventStatus::Accepted => Status::Accepted,
-                EventStatus::SoftFailed => Status::SoftFailed,
-                EventStatus::Rejected => Status::Rejected,
-            },
+            room_state: self.room_state,
             txn: self.txn.as_ref().map(|txn| (txn.device_id.to_string(), txn.txn_id.to_string())),
             redacted_by: self.redacted_by.clone(),
         }
@@ -134,7 +173,7 @@ impl EventStore {
     /// A durable event.
     pub(crate) async fn get(&self, id: &EventId) -> Result<Option<Arc<StoredEvent>>, Error> {
         let durable = self.store.log().position();
-        Ok(self.find(id).await?.filter(|event| event.position <= durable))
+        Ok(self.find(id).await?.filter(|event| event.position & !HISTORIC <= durable))
     }
 
     /// An event that may not be durable yet: for the writer of its room.
@@ -167,7 +206,12 @@ impl EventStore {
             Ok(event) => return Ok(Some(event)),
             Err(guard) => guard,
         };
-        let Some(place) = self.store.get::<EventIds>(id, ()).await? else { return Ok(None) };
+        let Some(place) = self.store.get::<EventIds>(id, ()).await? else {
+            let Some(record) = self.store.get::<SideEvents>(id, ()).await? else { return Ok(None) };
+            let event = Arc::new(StoredEvent::from_side_record(id, record)?);
+            let _replaced = guard.insert(Arc::clone(&event));
+            return Ok(Some(event));
+        };
         let row = self.store.get::<Events>(&place.room_id, place.position).await?;
         let Some(record) = row else { return Ok(None) };
         let event = Arc::new(StoredEvent::from_record(record, place.position)?);

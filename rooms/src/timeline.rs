@@ -18,6 +18,7 @@ use crate::{
     Error, EventStatus, Rooms, StoredEvent,
     rooms::Inner,
     store::{Events, Times, UserRooms},
+    stored_event::HISTORIC,
 };
 
 /// Events that are looked at for one answer about a time.
@@ -203,7 +204,8 @@ impl Rooms {
             let rows = self.inner.store.scan::<Times>(room, range.limit(TIMES_PAGE)).await?;
             scanned += rows.len();
             let last = rows.last().map(|row| row.sort);
-            let positions = rows.iter().map(|row| row.sort.1).filter(|at| *at <= durable);
+            let positions =
+                rows.iter().map(|row| row.sort.1).filter(|at| at & !HISTORIC <= durable);
             let events = self.inner.events_at(room, positions.collect()).await?;
             if let Some(event) = self.visible(viewer, room, &events).await?.first() {
                 return Ok((event.event_id().clone(), event.pdu.origin_server_ts()));

@@ -72,6 +72,15 @@ impl NewNodes {
         id
     }
 
+    /// The state with these entries.
+    pub(crate) fn build(&mut self, mut entries: Vec<Entry>) -> Root {
+        if entries.is_empty() {
+            return Root::EMPTY;
+        }
+        entries.sort_by(|one, other| one.key().cmp(&other.key()));
+        Root(build(entries, 0, self))
+    }
+
     /// The rows to store.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (&NodeId, &Bytes)> {
         self.0.iter().map(|(id, (_, bytes))| (id, bytes))

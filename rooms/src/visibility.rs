@@ -97,9 +97,10 @@ impl Rooms {
 
 impl Sight<'_> {
     async fn allows(&mut self, event: &StoredEvent) -> Result<bool, Error> {
-        // Since this server took the user's join it has only taken events that the user was in
-        // the room for; nothing need be looked up for what is delivered as it happens.
-        if self.standing.joined_since.is_some_and(|since| event.position >= since) {
+        // The user was in the room for whatever came after their join on the same branch; nothing
+        // need be looked up for what is delivered as it happens.
+        let is_later = |since| event.delivered_at() >= since && event.room_state.is_none();
+        if self.standing.joined_since.is_some_and(is_later) {
             return Ok(true);
         }
         // Clients must learn what became of the user, so their own memberships are never hidden.
@@ -107,14 +108,15 @@ impl Sight<'_> {
             return Ok(true);
         }
         let (before, membership) = self.at(event.state_before).await?;
-        if self.suffices(before, &membership, event.position) {
+        let position = event.delivered_at();
+        if self.suffices(before, &membership, position) {
             return Ok(true);
         }
         // "the user should be allowed to see the event if the `history_visibility` before *or*
         // after the event would allow them to see it."
         let sets = event.pdu.event_type() == "m.room.history_visibility"
             && event.pdu.state_key() == Some("");
-        Ok(sets && self.suffices(Visibility::of(Some(event)), &membership, event.position))
+        Ok(sets && self.suffices(Visibility::of(Some(event)), &membership, position))
     }
 
     /// The rules 1 to 5 of the specification.

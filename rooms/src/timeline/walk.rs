@@ -6,7 +6,9 @@ use ruma::{RoomId, UserId, api::Direction};
 use storage::Range;
 
 use super::{Place, Wanted};
-use crate::{Error, EventStatus, Rooms, StoredEvent, rooms::Inner, store::Depths};
+use crate::{
+    Error, EventStatus, Rooms, StoredEvent, rooms::Inner, store::Depths, stored_event::HISTORIC,
+};
 
 /// Events that are looked at for one page. A page can end before its limit, and the next goes on.
 const SCANNED: usize = 2000;
@@ -100,7 +102,7 @@ impl Inner {
         let range = Range::after(low.key()).up_to(high.key()).limit(limit);
         let range = if walk.dir == Direction::Backward { range.reversed() } else { range };
         let rows = self.store.scan::<Depths>(room, range).await?;
-        let positions = rows.iter().map(|row| row.sort.1).filter(|at| *at <= durable);
+        let positions = rows.iter().map(|row| row.sort.1).filter(|at| at & !HISTORIC <= durable);
         self.events_at(room, positions.collect()).await
     }
 }

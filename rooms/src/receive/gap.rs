@@ -1,0 +1,224 @@
+//! What an event builds on and this server does not have: fetched from whoever sent the event,
+//! within bounds.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use events::{Pdu, StateMap};
+use futures_util::{StreamExt as _, stream};
+use ruma::{OwnedEventId, ServerName};
+
+use super::{Dropped, ReceiveError};
+use crate::{
+    Error, EventStatus, RoomView, Root, commit::Submitted, ports::MissingEvents, rooms::Inner,
+};
+
+/// Events asked for in one `get_missing_events`.
+const PAGE: usize = 20;
+/// Single events are asked for up to this many; beyond it the whole state is.
+const SINGLES_MAX: usize = 50;
+const AT_ONCE: usize = 8;
+/// State and auth chain of one event.
+const STATE_MAX: usize = 400_000;
+
+/// What the events of one call may cost.
+pub(super) struct Budget {
+    requests: u32,
+    events: usize,
+    /// Accepted and on their way to the disk.
+    pub(super) submitted: Vec<Submitted>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { requests: 20, events: 200, submitted: Vec::new() }
+    }
+}
+
+impl Budget {
+    fn spend(&mut self) -> Result<(), ReceiveError> {
+        let left = self.requests.checked_sub(1);
+        let too_much = || ReceiveError::MissingContext("too much is missing before it".to_owned());
+        self.requests = left.ok_or_else(too_much)?;
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// Fetches what comes before the event, and its auth events. Returns the state before it, as
+    /// far as that follows from events that are still missing.
+    pub(super) async fn fetch_context(
+        &self,
+        origin: &ServerName,
+        view: &RoomView,
+        pdu: &Arc<Pdu>,
+        budget: &mut Budget,
+    ) -> Result<Option<Root>, ReceiveError> {
+        if self.has_gap(pdu).await? {
+            Box::pin(self.fill_gap(origin, view, pdu, budget)).await?;
+        }
+        self.fetch_auth_events(origin, view, pdu, budget).await?;
+        if self.has_gap(pdu).await? {
+            return self.state_at(origin, view, pdu, budget).await.map(Some);
+        }
+        Ok(None)
+    }
+
+    /// Whether something that comes right before the event has no place in history.
+    pub(crate) async fn has_gap(&self, pdu: &Pdu) -> Result<bool, Error> {
+        for id in pdu.prev_events() {
+            if !self.has_judged(id).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn fill_gap(
+        &self,
+        origin: &ServerName,
+        view: &RoomView,
+        pdu: &Pdu,
+        budget: &mut Budget,
+    ) -> Result<(), ReceiveError> {
+        budget.spend()?;
+        let current = self.view(&view.room_id).await?;
+        let earliest = current.map_or_else(Vec::new, |view| view.extremities.clone());
+        let latest = vec![pdu.event_id().clone()];
+        let request = MissingEvents { earliest, latest, limit: PAGE, min_depth: 0 };
+        let answer = self.ports.remote.missing_events(origin, &view.room_id, request).await;
+        let found = match answer {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(%error, event_id = %pdu.event_id(), "its ancestors were not given");
+                return Ok(());
+            }
+        };
+        let mut events = self.usable(view, found, PAGE).await;
+        events.sort_by_key(|event| event.depth());
+        for event in events {
+            let Some(left) = budget.events.checked_sub(1) else { break };
+            budget.events = left;
+            let event_id = event.event_id().clone();
+            match Box::pin(self.receive(origin, view, event, budget)).await {
+                Ok(_) => {}
+                Err(ReceiveError::LowSpace) => return Err(ReceiveError::LowSpace),
+                Err(error) => tracing::debug!(%error, %event_id, "an ancestor is left out"),
+            }
+        }
+        Ok(())
+    }
+
+    async fn fetch_auth_events(
+        &self,
+        origin: &ServerName,
+        view: &RoomView,
+        pdu: &Pdu,
+        budget: &mut Budget,
+    ) -> Result<(), ReceiveError> {
+        if self.unknown(pdu.auth_events().iter()).await?.is_empty() {
+            return Ok(());
+        }
+        budget.spend()?;
+        let answer = self.ports.remote.event_auth(origin, &view.room_id, pdu.event_id()).await;
+        if let Ok(chain) = answer {
+            let chain = self.usable(view, chain, STATE_MAX).await;
+            self.hold_outliers(view.version, chain).await?;
+        }
+        let missing = self.unknown(pdu.auth_events().iter()).await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        budget.spend()?;
+        let found = self.fetch_single(origin, view, missing).await;
+        self.hold_outliers(view.version, found).await?;
+        match self.unknown(pdu.auth_events().iter()).await?.first() {
+            None => Ok(()),
+            Some(id) => Err(ReceiveError::MissingContext(format!("auth event {id} is not known"))),
+        }
+    }
+
+    /// The state before the event, as `origin` has it.
+    async fn state_at(
+        &self,
+        origin: &ServerName,
+        view: &RoomView,
+        pdu: &Pdu,
+        budget: &mut Budget,
+    ) -> Result<Root, ReceiveError> {
+        budget.spend()?;
+        let remote = &self.ports.remote;
+        let missing_context = |error| ReceiveError::MissingContext(format!("{error}"));
+        let ids = remote
+            .state_ids(origin, &view.room_id, pdu.event_id())
+            .await
+            .map_err(missing_context)?;
+        if ids.state.len() + ids.auth_chain.len() > STATE_MAX {
+            return Err(ReceiveError::MissingContext(
+                "the state before it is too large".to_owned(),
+            ));
+        }
+        let unknown = self.unknown(ids.state.iter().chain(&ids.auth_chain)).await?;
+        let found = if unknown.len() <= SINGLES_MAX {
+            self.fetch_single(origin, view, unknown).await
+        } else {
+            let full = remote
+                .state(origin, &view.room_id, pdu.event_id())
+                .await
+                .map_err(missing_context)?;
+            let pdus = full.auth_chain.into_iter().chain(full.state).collect();
+            self.usable(view, pdus, STATE_MAX).await
+        };
+        self.hold_outliers(view.version, found).await?;
+        let state = self.state_of(&ids.state).await?;
+        if state.is_empty() {
+            return Err(ReceiveError::MissingContext("nothing before it can be had".to_owned()));
+        }
+        Ok(self.new_root(state)?)
+    }
+
+    /// The state that these events make; those that are not known or were rejected are left out.
+    pub(crate) async fn state_of(&self, ids: &[OwnedEventId]) -> Result<StateMap, Error> {
+        let mut state = StateMap::new();
+        for id in ids {
+            let Some(event) = self.events.get_latest(id).await? else {
+                tracing::warn!(event_id = %id, "an event of a state could not be had");
+                continue;
+            };
+            if event.status == EventStatus::Rejected {
+                continue;
+            }
+            if let Some(state_key) = event.pdu.state_key() {
+                let key = (event.pdu.event_type().to_owned(), state_key.to_owned());
+                state.insert(key, id.clone());
+            }
+        }
+        Ok(state)
+    }
+
+    async fn fetch_single(
+        &self,
+        origin: &ServerName,
+        view: &RoomView,
+        ids: Vec<OwnedEventId>,
+    ) -> Vec<Arc<Pdu>> {
+        let fetch = |id: OwnedEventId| async move {
+            let answer = self.ports.remote.event(origin, &id).await;
+            answer.inspect_err(|error| tracing::debug!(%error, event_id = %id, "not given")).ok()
+        };
+        let found: Vec<Option<Bytes>> =
+            stream::iter(ids).map(fetch).buffer_unordered(AT_ONCE).collect().await;
+        let count = found.len();
+        self.usable(view, found.into_iter().flatten().collect(), count).await
+    }
+
+    /// Those of the answer that are events of the room.
+    async fn usable(&self, view: &RoomView, mut pdus: Vec<Bytes>, limit: usize) -> Vec<Arc<Pdu>> {
+        pdus.truncate(limit);
+        let checked = self.verified(view.version, &view.room_id, pdus).await;
+        let log = |dropped: &Dropped| {
+            tracing::debug!(event_id = ?dropped.event_id, reason = dropped.reason, "dropped");
+        };
+        checked.into_iter().filter_map(|event| event.inspect_err(log).ok()).collect()
+    }
+}

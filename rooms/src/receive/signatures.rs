@@ -1,0 +1,76 @@
+//! Step 2: "Passes signature checks, otherwise it is dropped."
+
+use std::{collections::HashMap, sync::Arc};
+
+use events::{Pdu, RoomVersion};
+use ruma::ServerName;
+
+use super::Dropped;
+use crate::{
+    ports::{KeyRequest, TrustedKeys},
+    rooms::Inner,
+};
+
+/// Verifying fewer takes less time than handing them to another thread.
+const INLINE: usize = 4;
+
+impl Inner {
+    /// In the order given; what failed before stays as it is.
+    pub(super) async fn check_signatures(
+        &self,
+        version: &'static RoomVersion,
+        pdus: Vec<Result<Pdu, Dropped>>,
+    ) -> Vec<Result<Pdu, Dropped>> {
+        let keys = self.ports.keys.verify_keys(wanted(version, &pdus)).await;
+        if pdus.len() <= INLINE {
+            return check_all(version, pdus, &keys);
+        }
+        let keys = Arc::new(keys);
+        let count = pdus.len();
+        let checked = tokio::task::spawn_blocking(move || check_all(version, pdus, &keys)).await;
+        checked.unwrap_or_else(|_panicked| {
+            let reason = "the signatures could not be checked".to_owned();
+            let failed = Dropped { event_id: None, reason };
+            std::iter::repeat_with(|| Err(failed.clone())).take(count).collect()
+        })
+    }
+}
+
+fn wanted(version: &RoomVersion, pdus: &[Result<Pdu, Dropped>]) -> Vec<KeyRequest> {
+    let mut latest: HashMap<_, u64> = HashMap::new();
+    for pdu in pdus.iter().flatten() {
+        let valid_at = if version.enforces_key_validity() { pdu.origin_server_ts() } else { 0 };
+        for key in events::required_keys(pdu, version) {
+            let at = latest.entry(key).or_default();
+            *at = valid_at.max(*at);
+        }
+    }
+    latest
+        .into_iter()
+        .map(|((server, key_id), valid_at)| KeyRequest { server, key_id, valid_at })
+        .collect()
+}
+
+fn check_all(
+    version: &RoomVersion,
+    pdus: Vec<Result<Pdu, Dropped>>,
+    keys: &TrustedKeys,
+) -> Vec<Result<Pdu, Dropped>> {
+    pdus.into_iter().map(|pdu| pdu.and_then(|pdu| check(version, pdu, keys))).collect()
+}
+
+fn check(version: &RoomVersion, pdu: Pdu, keys: &TrustedKeys) -> Result<Pdu, Dropped> {
+    let key = |server: &ServerName, key_id: &str| {
+        let trusted = keys.get(&(server.to_owned(), key_id.to_owned()))?;
+        // "the signing key is valid at the time of the event": from version 5 on.
+        let counts =
+            !version.enforces_key_validity() || pdu.origin_server_ts() <= trusted.valid_until;
+        counts.then_some(trusted.key)
+    };
+    match events::verify_signatures(&pdu, version, key) {
+        Ok(()) => Ok(pdu),
+        Err(error) => {
+            Err(Dropped { event_id: Some(pdu.event_id().clone()), reason: error.to_string() })
+        }
+    }
+}

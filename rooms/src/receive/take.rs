@@ -1,0 +1,124 @@
+//! The end of the checklist, under the room's writer: judged, then committed or kept aside.
+
+use std::sync::Arc;
+
+use events::Pdu;
+use ruma::RoomId;
+
+use super::{
+    Received,
+    auth_events::Verdict,
+    outliers::{Held, side_event},
+};
+use crate::{
+    Error, EventStatus, RoomView, Root,
+    commit::Submitted,
+    draft::Relay,
+    rooms::Inner,
+    store::{Gaps, PendingRedaction, PendingRedactions, SideEvents},
+};
+
+/// What becomes of an event that is not allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strictness {
+    /// It is kept, since others may refer to it, and not shown.
+    Keep,
+    /// It is refused: whoever hands it in learns why, and nothing is left behind.
+    Refuse,
+}
+
+#[must_use = "nothing is acknowledged before it is durable"]
+pub(crate) struct Taken {
+    pub(crate) verdict: Received,
+    pub(crate) state_before: Root,
+    /// Of an accepted event.
+    pub(crate) submitted: Option<Submitted>,
+}
+
+/// Which state an event fails by.
+enum Judgement {
+    Allowed,
+    Rejected(String),
+    SoftFailed(String),
+}
+
+impl Inner {
+    /// Judges a verified event whose auth events are known. `gap` is the state before it, as far as
+    /// it follows from events that are not.
+    pub(crate) async fn take(
+        &self,
+        room_id: &RoomId,
+        pdu: Arc<Pdu>,
+        gap: Option<Root>,
+        relay: Relay,
+        strictness: Strictness,
+    ) -> Result<Taken, Error> {
+        let mut writer = self.writer(room_id).await?.ok_or(Error::NotFound("the room"))?;
+        // Another task may have been faster.
+        if self.has_judged(pdu.event_id()).await? {
+            drop(writer);
+            self.store.barrier().wait().await?;
+            let verdict = Received::Known;
+            return Ok(Taken { verdict, state_before: Root::EMPTY, submitted: None });
+        }
+        let view = writer.view().clone();
+        let state_before = self.state_before(view.version, &pdu, gap).await?;
+        let judgement = self.judge(&view, &pdu, state_before).await?;
+        let (status, verdict) = match judgement {
+            Judgement::Allowed => {
+                let room = Arc::clone(&writer.room);
+                let mut draft = writer.draft(self);
+                let redaction = draft.take_in(Arc::clone(&pdu), state_before, relay).await?;
+                let has_gap = gap.is_some();
+                let outcome = draft.submit(&room, |batch| {
+                    batch.derive_delete::<SideEvents>(pdu.event_id(), ());
+                    if has_gap {
+                        batch.put::<Gaps>(room_id, (pdu.depth(), pdu.event_id()), &());
+                    }
+                    if let Some(target) = redaction {
+                        let record = PendingRedaction { redaction: pdu.event_id().clone() };
+                        batch.put::<PendingRedactions>(room_id, &target, &record);
+                    }
+                })?;
+                let submitted = Some(writer.finish(outcome));
+                return Ok(Taken { verdict: Received::Accepted, state_before, submitted });
+            }
+            Judgement::Rejected(reason) => (EventStatus::Rejected, Received::Rejected(reason)),
+            Judgement::SoftFailed(reason) => {
+                (EventStatus::SoftFailed, Received::SoftFailed(reason))
+            }
+        };
+        if strictness == Strictness::Refuse {
+            let (Received::Rejected(reason) | Received::SoftFailed(reason)) = verdict else {
+                return Err(Error::Internal("only a refused event has a reason".to_owned()));
+            };
+            return Err(Error::Forbidden(reason));
+        }
+        tracing::debug!(event_id = %pdu.event_id(), ?verdict, "an event is kept aside");
+        let event = side_event(pdu, view.version, status, Some(state_before));
+        self.store_aside(vec![event]).await?;
+        Ok(Taken { verdict, state_before, submitted: None })
+    }
+
+    async fn judge(
+        &self,
+        view: &RoomView,
+        pdu: &Pdu,
+        state_before: Root,
+    ) -> Result<Judgement, Error> {
+        let RoomView { version, create, state: current, .. } = view;
+        let by_auth_events: Verdict = self.check_auth_events(version, pdu, &Held::new()).await?;
+        if let Err(reason) = by_auth_events {
+            return Ok(Judgement::Rejected(reason));
+        }
+        if let Err(reason) = self.check_by_state(version, create, pdu, state_before).await? {
+            return Ok(Judgement::Rejected(reason));
+        }
+        let by_current =
+            self.check_by_current_state(version, create, pdu, state_before, *current).await?;
+        if let Err(reason) = by_current {
+            return Ok(Judgement::SoftFailed(reason));
+        }
+        Ok(Judgement::Allowed)
+    }
+}
