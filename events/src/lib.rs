@@ -5,6 +5,7 @@
 //! here. Start with [`RoomVersion`] and [`Pdu`]; then [`sign_and_build`] for events that are made
 //! here, [`check_auth`] for whether one is allowed, [`resolve`] for what the state is after a fork.
 
+mod acl;
 mod auth;
 mod build;
 pub mod canonical;
@@ -17,6 +18,7 @@ mod resolve;
 mod room_version;
 mod sign;
 
+pub use acl::ServerAcl;
 pub use auth::{
     AuthError, Level, PowerLevels, auth_events_for, check_auth, check_state_independent,
 };

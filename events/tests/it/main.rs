@@ -1,6 +1,7 @@
 //! The rules against the specification's examples, against tables of cases, against properties, and
 //! against ruma's implementation of the same rules.
 
+mod acl;
 mod auth;
 mod auth_events;
 mod canonical;
