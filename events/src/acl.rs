@@ -1,16 +1,20 @@
 //! Server access control lists: `m.room.server_acl`.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+mod glob;
+mod host;
+
+use std::collections::HashSet;
 
 use ruma::ServerName;
 
+use self::{glob::Glob, host::Host};
 use crate::canonical::{MAX_LEVELS, Numbers, Value, parse_within};
 
 /// A list, read once. What is malformed in it counts as absent.
 #[derive(Clone, Debug)]
 pub struct ServerAcl {
-    allow: Vec<Glob>,
-    deny: Vec<Glob>,
+    allow: Patterns,
+    deny: Patterns,
     allow_ip_literals: bool,
 }
 
@@ -22,80 +26,68 @@ impl ServerAcl {
             .ok()
             .and_then(Value::into_object)
             .unwrap_or_default();
-        let globs = |key| match content.get(key) {
-            Some(Value::Array(entries)) => {
-                entries.iter().filter_map(Value::as_str).map(Glob::new).collect()
-            }
-            _ => Vec::new(),
+        let patterns = |key| {
+            let entries = content.get(key).and_then(Value::as_array).unwrap_or_default();
+            Patterns::compile(entries.iter().filter_map(Value::as_str))
         };
         let literals = content.get("allow_ip_literals");
         Self {
-            allow: globs("allow"),
-            deny: globs("deny"),
+            allow: patterns("allow"),
+            deny: patterns("deny"),
             allow_ip_literals: !matches!(literals, Some(Value::Bool(false))),
         }
     }
 
-    /// The port plays no part, nor does case, nor a trailing dot.
+    /// The port plays no part, nor does case, nor a trailing dot, nor how an address is written.
+    ///
+    /// A number that only some resolvers take for an address (`127.1`, `0x7f000001`) is let in
+    /// nowhere: no honest server has such a name.
     pub fn allows(&self, server: &ServerName) -> bool {
-        let host = server.host().to_ascii_lowercase();
-        let host = host.strip_suffix('.').unwrap_or(&host);
-        if !self.allow_ip_literals && is_ip_literal(host) {
-            return false;
+        match Host::read(server.host()) {
+            Host::Disguised => false,
+            Host::Literal { text, canonical } => {
+                let any = |patterns: &Patterns| {
+                    patterns.match_any(&text) || patterns.match_any(&canonical)
+                };
+                self.allow_ip_literals && !any(&self.deny) && any(&self.allow)
+            }
+            Host::Name(name) => !self.deny.match_any(&name) && self.allow.match_any(&name),
         }
-        !self.deny.iter().any(|glob| glob.matches(host))
-            && self.allow.iter().any(|glob| glob.matches(host))
     }
 }
 
-/// In any notation that some resolver takes for an address: `127.1`, `0x7f000001`, `[::1]`.
-fn is_ip_literal(host: &str) -> bool {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    if bare.parse::<Ipv6Addr>().is_ok() || bare.parse::<Ipv4Addr>().is_ok() {
-        return true;
-    }
-    let is_number = |label: &str| match label.strip_prefix("0x") {
-        Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
-        None => !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_digit()),
-    };
-    bare.split('.').all(is_number)
+/// Globs, sorted by how they are looked up: real lists are long, and nearly all of their entries
+/// are a name or `*.` and a name.
+#[derive(Clone, Debug, Default)]
+struct Patterns {
+    names: HashSet<Box<str>>,
+    /// What stands behind the `*.`.
+    domains: HashSet<Box<str>>,
+    globs: Vec<Glob>,
 }
 
-/// `*` stands for any text, `?` for one character.
-#[derive(Clone, Debug)]
-struct Glob(Box<[u8]>);
-
-impl Glob {
-    fn new(pattern: &str) -> Self {
-        let mut bytes = pattern.to_ascii_lowercase().into_bytes();
-        // Stars next to each other say what one says.
-        bytes.dedup_by(|one, other| *one == b'*' && *other == b'*');
-        Self(bytes.into())
-    }
-
-    /// Goes back to the last star only, so the time is at most the product of the lengths.
-    fn matches(&self, text: &str) -> bool {
-        let (pattern, text) = (&*self.0, text.as_bytes());
-        let (mut at, mut read) = (0, 0);
-        let mut star: Option<(usize, usize)> = None;
-        while read < text.len() {
-            match pattern.get(at) {
-                Some(b'*') => {
-                    star = Some((at, read));
-                    at += 1;
-                }
-                Some(&byte) if byte == b'?' || byte == text[read] => {
-                    at += 1;
-                    read += 1;
-                }
-                _ => {
-                    let Some((star_at, taken)) = star else { return false };
-                    star = Some((star_at, taken + 1));
-                    at = star_at + 1;
-                    read = taken + 1;
-                }
+impl Patterns {
+    fn compile<'p>(patterns: impl Iterator<Item = &'p str>) -> Self {
+        let is_plain = |text: &str| !text.contains(['*', '?']);
+        let mut compiled = Self::default();
+        for pattern in patterns {
+            let pattern = pattern.to_ascii_lowercase();
+            if is_plain(&pattern) {
+                compiled.names.insert(pattern.trim_end_matches('.').into());
+            } else if let Some(domain) = pattern.strip_prefix("*.").filter(|text| is_plain(text)) {
+                compiled.domains.insert(domain.trim_end_matches('.').into());
+            } else {
+                compiled.globs.push(Glob::new(&pattern));
             }
         }
-        pattern[at..].iter().all(|byte| *byte == b'*')
+        compiled
+    }
+
+    /// `host` in lower case.
+    fn match_any(&self, host: &str) -> bool {
+        let mut domains = host.match_indices('.').map(|(dot, _)| &host[dot + 1..]);
+        self.names.contains(host)
+            || domains.any(|domain| self.domains.contains(domain))
+            || self.globs.iter().any(|glob| glob.matches(host))
     }
 }
