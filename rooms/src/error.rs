@@ -26,6 +26,9 @@ pub enum Error {
     TooLarge(String),
     #[error("room version {0:?} is not supported")]
     UnsupportedRoomVersion(String),
+    /// The other server does not know the version of the room.
+    #[error("the room has version {0:?}, which your server does not support")]
+    IncompatibleRoomVersion(String),
     /// An alias in `m.room.canonical_alias` does not point to this room.
     #[error("{0}")]
     BadAlias(String),

@@ -30,6 +30,7 @@ mod upgrade;
 
 mod aliases;
 mod directory;
+pub mod peers;
 mod receipts;
 mod relations;
 mod spaces;

@@ -15,7 +15,7 @@ mod signatures;
 mod state_before;
 mod take;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use events::{Pdu, RoomVersion};
@@ -25,7 +25,7 @@ pub(crate) use self::{
     found::FoundRoom,
     take::{Strictness, Taken},
 };
-use crate::{Error, EventStatus, RoomView, Rooms, StoredEvent, draft::Relay, rooms::Inner};
+use crate::{Error, EventStatus, RoomView, Rooms, Root, draft::Relay, rooms::Inner};
 use gap::Budget;
 
 /// What became of an event.
@@ -171,24 +171,29 @@ impl Inner {
         Ok(taken.verdict)
     }
 
+    /// What an event builds on, for one that a peer hands in by itself.
+    pub(crate) async fn fetch_context_of(
+        &self,
+        origin: &ServerName,
+        view: &RoomView,
+        pdu: &Arc<Pdu>,
+    ) -> Result<Option<Root>, Error> {
+        let mut budget = Budget::default();
+        let gap = self.fetch_context(origin, view, pdu, &mut budget).await;
+        for submitted in budget.submitted {
+            submitted.durable(self).await?;
+        }
+        gap.map_err(|error| match error {
+            ReceiveError::LowSpace => Error::LowSpace,
+            ReceiveError::Internal(reason) => Error::Internal(reason),
+            other => Error::InvalidParam(other.to_string()),
+        })
+    }
+
     /// Whether the event has been through the checks before. An outlier has only been through some
     /// of them.
     pub(crate) async fn has_judged(&self, id: &EventId) -> Result<bool, Error> {
         let event = self.events.get_latest(id).await?;
         Ok(event.is_some_and(|event| event.status != EventStatus::Outlier))
-    }
-
-    /// Those of the events that are known, by id.
-    pub(crate) async fn known_events(
-        &self,
-        ids: impl Iterator<Item = &OwnedEventId>,
-    ) -> Result<HashMap<OwnedEventId, Arc<StoredEvent>>, Error> {
-        let mut known = HashMap::new();
-        for id in ids {
-            if let Some(event) = self.events.get_latest(id).await? {
-                known.insert(id.clone(), event);
-            }
-        }
-        Ok(known)
     }
 }

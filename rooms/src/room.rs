@@ -359,13 +359,23 @@ impl Inner {
         Ok(Some(Head { view, cached_state: StateCache::default() }))
     }
 
-    async fn load_joined(&self, id: &RoomId) -> Result<Vec<OwnedUserId>, Error> {
+    /// Everybody who has, or had, a membership.
+    pub(crate) async fn member_rows(
+        &self,
+        id: &RoomId,
+    ) -> Result<Vec<(OwnedUserId, MembershipState)>, Error> {
         let rows = self.store.scan::<Members>(id, Range::all()).await?;
-        Ok(rows
-            .into_iter()
-            .filter(|row| row.value.membership == MembershipState::Join)
-            .filter_map(|row| UserId::parse(row.sort).ok())
-            .collect())
+        let parsed = |row: storage::Row<Members>| {
+            Some((UserId::parse(row.sort).ok()?, row.value.membership))
+        };
+        Ok(rows.into_iter().filter_map(parsed).collect())
+    }
+
+    async fn load_joined(&self, id: &RoomId) -> Result<Vec<OwnedUserId>, Error> {
+        let rows = self.member_rows(id).await?;
+        let joined =
+            rows.into_iter().filter(|(_, membership)| *membership == MembershipState::Join);
+        Ok(joined.map(|(user, _)| user).collect())
     }
 }
 

@@ -11,7 +11,7 @@ use stdx::{Rng, SharedClock};
 use storage::Store;
 
 use crate::{
-    Error, RoomView, aliases::AliasClaims, directory::Directory, ports::Ports,
+    Error, RoomView, aliases::AliasClaims, directory::Directory, peers::AclCache, ports::Ports,
     relations::Summaries, room::RoomMap, stored_event::EventStore, trie::Trie, typing::Typing,
 };
 
@@ -52,7 +52,6 @@ pub(crate) struct Inner {
     pub(crate) rng: Rng,
     pub(crate) server_name: OwnedServerName,
     pub(crate) key: SigningKey,
-    #[expect(dead_code, reason = "what asks other servers is being built")]
     pub(crate) ports: Ports,
     pub(crate) map: RoomMap,
     pub(crate) events: EventStore,
@@ -61,6 +60,7 @@ pub(crate) struct Inner {
     pub(crate) directory: Directory,
     pub(crate) summaries: Summaries,
     pub(crate) typing: Typing,
+    pub(crate) acls: AclCache,
     /// When the newest room was created, in milliseconds.
     last_creation: AtomicU64,
 }
@@ -87,6 +87,7 @@ impl Rooms {
             directory: Directory::default(),
             summaries: Summaries::default(),
             typing: Typing::default(),
+            acls: AclCache::default(),
             last_creation: AtomicU64::new(0),
             store,
             clock,

@@ -1,6 +1,6 @@
 //! Room summaries and the rooms below a space.
 
-mod children;
+pub(crate) mod children;
 
 use std::collections::HashSet;
 
@@ -153,7 +153,7 @@ impl Rooms {
         Ok(Some((summary, children)))
     }
 
-    async fn summarise(
+    pub(crate) async fn summarise(
         &self,
         viewer: Option<&UserId>,
         view: &RoomView,
@@ -196,7 +196,7 @@ impl Rooms {
     }
 
     /// Whether the viewer is in the room, could be, or may read it anyway.
-    async fn may_know(
+    pub(crate) async fn may_know(
         &self,
         viewer: Option<&UserId>,
         view: &RoomView,

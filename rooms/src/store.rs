@@ -77,6 +77,10 @@ table! {
     UserRooms = "user_rooms" [String | String] UserRoomRecord, true
 }
 table! {
+    /// User of this server | room that this server is not in: what the user is shown of it.
+    InviteStates = "room_invite_states" [String | String] InviteState
+}
+table! {
     /// Room | parent event, position of the child.
     Relations = "room_relations" [String | (String, u64)] RelationRecord
 }
@@ -131,6 +135,15 @@ pub(crate) struct EventRecord {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PendingRedaction {
     pub(crate) redaction: OwnedEventId,
+}
+
+/// What came with an invite, or with the answer to a knock.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct InviteState {
+    /// Stripped state events, JSON objects.
+    pub(crate) events: Vec<Bytes>,
+    /// Servers that may be in the room.
+    pub(crate) via: Vec<String>,
 }
 
 /// Before rooms could fork.
@@ -275,6 +288,7 @@ first_version!(
     EventRecordV1,
     SideRecord,
     PendingRedaction,
+    InviteState,
     EventPlace,
     HeadRecord,
     TransactionRecord,

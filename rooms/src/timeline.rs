@@ -1,6 +1,7 @@
 //! The events of a room in order: of delivery for sync, topological for those who scroll.
 
 mod place;
+mod time;
 mod walk;
 mod wanted;
 
@@ -13,17 +14,12 @@ use ruma::{
 use storage::{Position, Range};
 
 pub(crate) use self::place::Place;
-use self::{walk::Walk, wanted::Wanted};
+use self::{time::TimeWalk, walk::Walk, wanted::Wanted};
 use crate::{
     Error, EventStatus, Rooms, StoredEvent,
     rooms::Inner,
-    store::{Events, Times, UserRooms},
-    stored_event::HISTORIC,
+    store::{Events, UserRooms},
 };
-
-/// Events that are looked at for one answer about a time.
-const TIMES_SCANNED: usize = 1000;
-const TIMES_PAGE: usize = 20;
 
 #[derive(Clone, Copy, Debug)]
 pub struct MessagesQuery<'a> {
@@ -194,31 +190,13 @@ impl Rooms {
         dir: Direction,
     ) -> Result<(OwnedEventId, u64), Error> {
         self.visible_state(viewer, room).await?;
-        let durable = self.inner.store.log().position();
-        let mut range = match dir {
-            Direction::Forward => Range::from((ts, 0)),
-            Direction::Backward => Range::all().up_to((ts, u64::MAX)).reversed(),
-        };
-        let mut scanned = 0;
-        loop {
-            let rows = self.inner.store.scan::<Times>(room, range.limit(TIMES_PAGE)).await?;
-            scanned += rows.len();
-            let last = rows.last().map(|row| row.sort);
-            let positions =
-                rows.iter().map(|row| row.sort.1).filter(|at| at & !HISTORIC <= durable);
-            let events = self.inner.events_at(room, positions.collect()).await?;
+        let mut walk = TimeWalk::new(ts, dir);
+        while let Some(events) = walk.next(&self.inner, room).await? {
             if let Some(event) = self.visible(viewer, room, &events).await?.first() {
                 return Ok((event.event_id().clone(), event.pdu.origin_server_ts()));
             }
-            let Some(last) = last.filter(|_| scanned < TIMES_SCANNED && rows.len() == TIMES_PAGE)
-            else {
-                return Err(Error::NotFound("an event near that time"));
-            };
-            range = match dir {
-                Direction::Forward => Range::after(last),
-                Direction::Backward => Range::all().before(last).reversed(),
-            };
         }
+        Err(Error::NotFound("an event near that time"))
     }
 
     /// How far the viewer may read on: those who left see nothing that came after, unless

@@ -6,7 +6,7 @@ use events::{Level, PowerLevels};
 use ruma::{OwnedRoomId, OwnedUserId, UserId, events::room::member::MembershipState};
 use serde::Deserialize;
 
-use crate::{Error, draft::Draft, rooms::Inner, store::UserRooms};
+use crate::{Error, draft::Draft, rooms::Inner, store::Members};
 
 /// Members asked for one who may vouch, beyond those with a level of their own.
 const CANDIDATES: usize = 100;
@@ -54,8 +54,10 @@ impl Inner {
 
     async fn is_in_any(&self, user: &UserId, rooms: &[OwnedRoomId]) -> Result<bool, Error> {
         for room in rooms {
-            let row = self.store.get::<UserRooms>(user, room).await?;
-            if row.is_some_and(|row| row.membership == MembershipState::Join) {
+            // What is known of a room that nobody here is in any more is out of date.
+            let is_known = self.view(room).await?.is_some_and(|view| !view.local_joined.is_empty());
+            let row = self.store.get::<Members>(room, user).await?;
+            if is_known && row.is_some_and(|row| row.membership == MembershipState::Join) {
                 return Ok(true);
             }
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ruma::{RoomId, UserId};
 
-use crate::{Error, Rooms, StoredEvent, UserRoom};
+use crate::{Error, Rooms, Root, StoredEvent, UserRoom, store::InviteStates};
 
 /// "The following state events SHOULD be included", besides the create event.
 const DESCRIBING: [&str; 6] = [
@@ -23,6 +23,9 @@ impl Rooms {
         user_room: &UserRoom,
         user: &UserId,
     ) -> Result<Vec<Bytes>, Error> {
+        if let Some(shown) = self.inner.store.get::<InviteStates>(user, &user_room.room_id).await? {
+            return self.with_own_event(shown.events, user_room).await;
+        }
         let root = user_room.state;
         let mut events = Vec::new();
         if let Some(create) = self.state_get(root, "m.room.create", "").await? {
@@ -41,6 +44,34 @@ impl Rooms {
             events.extend(inviter.map(|inviter| stripped(&inviter)));
         }
         events.extend(member.map(|member| stripped(&member)));
+        Ok(events)
+    }
+
+    /// What other servers show of the room, and the user's own member event, which is checked.
+    async fn with_own_event(
+        &self,
+        mut shown: Vec<Bytes>,
+        user_room: &UserRoom,
+    ) -> Result<Vec<Bytes>, Error> {
+        let own = self.inner.events.get(&user_room.event_id).await?;
+        shown.extend(own.map(|own| stripped(&own)));
+        Ok(shown)
+    }
+
+    /// The same for other servers: PDUs, as versions 1.16 and later of the specification have it.
+    /// `member` is who sends the invite or the knock.
+    pub(crate) async fn describing_pdus(
+        &self,
+        root: Root,
+        member: &UserId,
+    ) -> Result<Vec<Bytes>, Error> {
+        let keys = DESCRIBING.map(|event_type| (event_type, ""));
+        let more = [("m.room.create", ""), ("m.room.member", member.as_str())];
+        let mut events = Vec::new();
+        for (event_type, state_key) in more.into_iter().chain(keys) {
+            let event = self.state_get(root, event_type, state_key).await?;
+            events.extend(event.map(|event| event.pdu.json().clone()));
+        }
         Ok(events)
     }
 }

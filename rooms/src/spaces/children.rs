@@ -9,10 +9,10 @@ use crate::{Error, Rooms, Root, StoredEvent};
 /// Children of one space that are looked at.
 const MAX_CHILDREN: usize = 5000;
 
-pub(super) struct Child {
-    pub(super) room_id: OwnedRoomId,
+pub(crate) struct Child {
+    pub(crate) room_id: OwnedRoomId,
     /// The stripped event with `origin_server_ts`, a JSON object.
-    pub(super) stripped: Bytes,
+    pub(crate) stripped: Bytes,
     order: Option<String>,
     ts: u64,
 }
@@ -64,7 +64,7 @@ fn stripped(event: &StoredEvent) -> Bytes {
 }
 
 impl Rooms {
-    pub(super) async fn space_children(
+    pub(crate) async fn space_children(
         &self,
         root: Root,
         suggested_only: bool,

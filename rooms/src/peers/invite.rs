@@ -1,0 +1,198 @@
+//! `PUT /invite`: a user of this server is invited to a room, known here or not.
+
+use bytes::Bytes;
+use events::{Pdu, RoomVersion};
+use ruma::{
+    EventId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId,
+    events::room::member::MembershipState,
+};
+use serde_json::value::RawValue;
+use storage::{Batch, Fact};
+
+use crate::{
+    Error, MembershipFact, Rooms, Root,
+    rooms::Inner,
+    store::{
+        InviteState, InviteStates, SideEvents, SideRecord, SideStatus, UserRoomRecord, UserRooms,
+    },
+    stream,
+};
+
+/// What is shown of a room to those who are not in it: events, and their bytes.
+const SHOWN_EVENTS: usize = 50;
+const SHOWN_BYTES: usize = 256 << 10;
+
+#[derive(Clone, Debug)]
+pub struct IncomingInvite<'a> {
+    pub room_id: &'a RoomId,
+    pub event_id: &'a EventId,
+    pub room_version: &'a str,
+    pub event: Bytes,
+    /// `invite_room_state`, JSON objects.
+    pub stripped_state: Vec<Bytes>,
+    pub via: Vec<OwnedServerName>,
+}
+
+impl Rooms {
+    /// Whom the invite is for, before anything is signed or stored. The caller knows whether that
+    /// user exists.
+    pub fn peer_invited_user(
+        &self,
+        server: &ServerName,
+        invite: &IncomingInvite<'_>,
+    ) -> Result<OwnedUserId, Error> {
+        Ok(self.inner.check_invite(server, invite)?.1)
+    }
+
+    /// Signs the invite and tells the user of it. Returns the event with the signature. Durable on
+    /// return.
+    pub async fn peer_invite(
+        &self,
+        server: &ServerName,
+        invite: IncomingInvite<'_>,
+    ) -> Result<Bytes, Error> {
+        let inner = &*self.inner;
+        let (version, user) = inner.check_invite(server, &invite)?;
+        if !self.allows_server(server, invite.room_id).await? {
+            let reason = "the room's access control list denies your server";
+            return Err(Error::Forbidden(reason.to_owned()));
+        }
+        let checked = inner.verified(version, invite.room_id, vec![invite.event.clone()]).await;
+        let pdu = match checked.into_iter().next() {
+            Some(Ok(pdu)) => pdu,
+            Some(Err(dropped)) => return Err(Error::Forbidden(dropped.reason)),
+            None => return Err(Error::Internal("a verdict is missing".to_owned())),
+        };
+        let signed = events::add_signature(&pdu, &inner.key, &inner.server_name, version)?;
+        let view = inner.view(invite.room_id).await?;
+        // A server in the room hears of the invite as of every other event.
+        if view.is_none_or(|view| view.local_joined.is_empty()) {
+            let shown = shown_state(invite.stripped_state);
+            inner.tell_outsider(&signed, version, &user, shown, invite.via).await?;
+        }
+        Ok(signed.json().clone())
+    }
+}
+
+impl Inner {
+    /// This server signs nothing but an invite, by a user of the server that asks, for a user of
+    /// its own.
+    fn check_invite(
+        &self,
+        server: &ServerName,
+        invite: &IncomingInvite<'_>,
+    ) -> Result<(&'static RoomVersion, OwnedUserId), Error> {
+        let version = RoomVersion::parse(invite.room_version)
+            .ok_or_else(|| Error::IncompatibleRoomVersion(invite.room_version.to_owned()))?;
+        let pdu = Pdu::from_json(invite.event.clone(), version)
+            .map_err(|error| Error::InvalidParam(error.to_string()))?;
+        let bad = |reason: &str| Err(Error::InvalidParam(reason.to_owned()));
+        if pdu.room_id() != invite.room_id || pdu.event_id() != invite.event_id {
+            return bad("the event is not the one that the path names");
+        }
+        if pdu.event_type() != "m.room.member" || pdu.membership() != Some(MembershipState::Invite)
+        {
+            return bad("the event is not an invite");
+        }
+        if pdu.sender().server_name() != server {
+            return Err(Error::Forbidden("the sender is not a user of your server".to_owned()));
+        }
+        let user = pdu.state_key().and_then(|key| UserId::parse(key).ok());
+        let Some(user) = user.filter(|user| self.is_local(user)) else {
+            return bad("the invited user is not one of this server");
+        };
+        Ok((version, user))
+    }
+
+    /// Gives a local user a membership in a room that this server is not in.
+    pub(crate) async fn tell_outsider(
+        &self,
+        pdu: &Pdu,
+        version: &'static RoomVersion,
+        user: &UserId,
+        shown: Vec<Bytes>,
+        via: Vec<OwnedServerName>,
+    ) -> Result<(), Error> {
+        let room = pdu.room_id();
+        let membership = pdu.membership().unwrap_or(MembershipState::Leave);
+        let before = self.store.get_latest::<UserRooms>(user, room).await?;
+        let side = SideRecord {
+            room_version: version.as_str().to_owned(),
+            json: pdu.json().clone(),
+            status: SideStatus::Outlier,
+            state_before: None,
+        };
+        let shows = matches!(membership, MembershipState::Invite | MembershipState::Knock);
+        let pending = self.store.submit_with(|position| {
+            let mut batch = Batch::new();
+            let record = UserRoomRecord {
+                membership: membership.clone(),
+                event_id: pdu.event_id().clone(),
+                position,
+                state: Root::EMPTY,
+                seen: before.and_then(|row| row.seen),
+                forgotten: false,
+            };
+            batch.put::<UserRooms>(user, room, &record);
+            if shows {
+                let via = via.iter().map(ToString::to_string).collect();
+                let state = InviteState { events: shown, via };
+                batch.put::<InviteStates>(user, room, &state);
+            } else {
+                batch.delete::<InviteStates>(user, room);
+            }
+            batch.derive_put::<SideEvents>(pdu.event_id(), (), &side);
+            let fact = MembershipFact {
+                room_id: room.to_owned(),
+                membership: membership.clone(),
+                event_position: position,
+            };
+            let (subject, payload) = (user.as_str().into(), fact.to_payload());
+            batch.fact(Fact { stream: stream::MEMBERSHIP, subject, payload });
+            Ok::<_, Error>(batch)
+        })?;
+        pending.await?;
+        Ok(())
+    }
+}
+
+/// What strangers say about a room is kept in bounds, and is at least an event each.
+pub(crate) fn shown_state(events: Vec<Bytes>) -> Vec<Bytes> {
+    #[derive(serde::Deserialize)]
+    struct Shown<'a> {
+        #[serde(rename = "type")]
+        event_type: String,
+        state_key: String,
+        sender: ruma::OwnedUserId,
+        #[serde(borrow)]
+        content: std::collections::BTreeMap<String, &'a RawValue>,
+    }
+    #[derive(serde::Serialize)]
+    struct Stripped<'a> {
+        content: &'a std::collections::BTreeMap<String, &'a RawValue>,
+        sender: &'a UserId,
+        state_key: &'a str,
+        #[serde(rename = "type")]
+        event_type: &'a str,
+    }
+    let mut bytes = 0;
+    events
+        .iter()
+        .take(SHOWN_EVENTS)
+        .filter_map(|event| {
+            let Shown { event_type, state_key, sender, content } =
+                serde_json::from_slice(event).ok()?;
+            let stripped = Stripped {
+                content: &content,
+                sender: &sender,
+                state_key: &state_key,
+                event_type: &event_type,
+            };
+            serde_json::to_vec(&stripped).ok().map(Bytes::from)
+        })
+        .take_while(|event| {
+            bytes += event.len();
+            bytes <= SHOWN_BYTES
+        })
+        .collect()
+}
