@@ -1,5 +1,7 @@
 //! Making events: content hash, event id and signature, within the limits.
 
+mod template;
+
 use base64::Engine as _;
 use bytes::Bytes;
 use ruma::{EventId, OwnedEventId, RoomId, ServerName, UserId};
@@ -11,6 +13,8 @@ use crate::{
     hash::{BASE64, BASE64_URL, content_hash},
     sign::sign_event,
 };
+
+pub use self::template::{TemplateExpectation, complete_template};
 
 /// What a new event says; hashes, signature and event id are added by [`sign_and_build`].
 #[derive(Clone, Copy, Debug)]

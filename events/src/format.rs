@@ -150,13 +150,13 @@ fn integer(
 }
 
 /// At most 2^53 - 1 from version 6 on; before, at most 2^63 - 1.
-fn depth(event: &Object<'_>, version: &RoomVersion) -> Result<u64, FormatError> {
+pub(crate) fn depth(event: &Object<'_>, version: &RoomVersion) -> Result<u64, FormatError> {
     let limit = if version.strict_json() { MAX_INTEGER } else { i64::MAX };
     let depth = integer(event, "depth", version)?;
     if depth > limit.unsigned_abs() { Err(FormatError::Field("depth")) } else { Ok(depth) }
 }
 
-fn references(
+pub(crate) fn references(
     event: &Object<'_>,
     field: &'static str,
     limit: usize,

@@ -22,7 +22,9 @@ pub use acl::ServerAcl;
 pub use auth::{
     AuthError, Level, PowerLevels, auth_events_for, check_auth, check_state_independent,
 };
-pub use build::{BuildError, EventTemplate, sign_and_build};
+pub use build::{
+    BuildError, EventTemplate, TemplateExpectation, complete_template, sign_and_build,
+};
 pub use client::{ClientEvent, stripped};
 pub use format::{FormatError, MAX_AUTH_EVENTS, MAX_ID_BYTES, MAX_PDU_BYTES, MAX_PREV_EVENTS};
 pub use hash::verify_content_hash;

@@ -102,6 +102,10 @@ impl<'a> Object<'a> {
         }
     }
 
+    pub(crate) fn remove(&mut self, key: &str) {
+        self.0.retain(|(name, _)| name != key);
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Value<'a>)> {
         self.0.iter().map(|(key, value)| (&**key, value))
     }

@@ -13,4 +13,5 @@ mod redaction;
 mod resolution;
 mod room;
 mod signing;
+mod template;
 mod tolerant;
