@@ -8,7 +8,7 @@ mod parse;
 mod value;
 
 pub(crate) use self::{
-    parse::parse_within,
+    parse::{canonicalise_deep, parse_within},
     value::{Object, ObjectWriter, Value, write_string},
 };
 
@@ -37,6 +37,8 @@ pub enum JsonError {
     Syntax(usize),
     #[error("nested deeper than {MAX_LEVELS} levels")]
     TooDeep,
+    #[error("more than {0} values")]
+    TooMany(usize),
     #[error("`{0}` is not an integer as canonical JSON wants it")]
     NotInteger(String),
     #[error("`{0}` is out of the range of canonical JSON")]

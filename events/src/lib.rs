@@ -13,6 +13,7 @@ mod client;
 mod format;
 mod hash;
 mod pdu;
+mod peek;
 mod redact;
 mod resolve;
 mod room_version;
@@ -29,9 +30,11 @@ pub use client::{ClientEvent, stripped};
 pub use format::{FormatError, MAX_AUTH_EVENTS, MAX_ID_BYTES, MAX_PDU_BYTES, MAX_PREV_EVENTS};
 pub use hash::verify_content_hash;
 pub use pdu::{Pdu, room_create_event_id};
+pub use peek::{Peek, peek};
 pub use resolve::{ResolveError, StateKey, StateMap, resolve};
 pub use room_version::RoomVersion;
 pub use sign::{
-    PublicKey, SignatureError, SigningKey, add_signature, required_keys, required_servers,
-    sign_json, verify_json, verify_signatures,
+    PolicyServer, PublicKey, RequestError, RequestToSign, SignatureError, SigningKey,
+    add_signature, policy_signature, required_keys, required_servers, sign_json, sign_request,
+    verify_json, verify_request, verify_signatures, verify_signatures_batch,
 };

@@ -24,7 +24,7 @@ use crate::{
 
 /// Text this long cannot become an event of the allowed size: an escape is at most six times as
 /// long as what it stands for, and the rest is left to generous white space.
-const MAX_TEXT_BYTES: usize = 8 * MAX_PDU_BYTES;
+pub(crate) const MAX_TEXT_BYTES: usize = 8 * MAX_PDU_BYTES;
 
 /// An event of accepted format. Share it as `Arc<Pdu>`.
 #[derive(Clone, Debug)]

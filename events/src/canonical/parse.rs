@@ -1,7 +1,10 @@
 //! The parser. Recursion is bounded by the number of levels, everything else by the input.
 
+mod deep;
+
 use std::borrow::Cow;
 
+pub(crate) use self::deep::canonicalise_deep;
 use super::{JsonError, MAX_INTEGER, Numbers, Object, Value};
 
 /// Parses one value of at most `levels` nested objects and arrays, with nothing behind it.

@@ -15,7 +15,7 @@ use crate::{
     signing::{build, key},
 };
 
-fn value() -> impl Strategy<Value = Value> {
+pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -32,7 +32,7 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 fn object() -> impl Strategy<Value = Value> {
-    prop::collection::btree_map("[a-z_]{1,12}", value(), 0..6)
+    prop::collection::btree_map("[a-z_]{1,12}", any_json(), 0..6)
         .prop_map(|map| Value::Object(map.into_iter().collect()))
 }
 
@@ -109,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn strict_canonical_json_is_rumas(value in value()) {
+    fn strict_canonical_json_is_rumas(value in any_json()) {
         let text = serde_json::to_string_pretty(&value).unwrap();
         let ours = canonicalise(text.as_bytes(), Numbers::Strict).unwrap();
         let theirs: CanonicalJsonValue = serde_json::from_str(&text).unwrap();
@@ -118,7 +118,7 @@ proptest! {
 
     #[test]
     fn tolerant_canonical_json_is_stable_and_keeps_numbers(
-        value in value(), number in "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,9})?([eE][+-]?[0-9]{1,3})?",
+        value in any_json(), number in "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,9})?([eE][+-]?[0-9]{1,3})?",
     ) {
         let text = format!("{{ \"n\" : {number} , \"a\" : {value} }}");
         let once = canonicalise(text.as_bytes(), Numbers::AsText).unwrap();
@@ -140,7 +140,7 @@ proptest! {
     fn no_event_panics(
         number in 1..=12_u8, kind in 0..TYPES.len(), content in object(), field in "(type|sender|\
         room_id|state_key|depth|prev_events|auth_events|hashes|signatures|content|redacts)",
-        value in value(),
+        value in any_json(),
     ) {
         let version = version(number);
         let mut json = pdu(number, TYPES[kind], &content, &json!({}));
