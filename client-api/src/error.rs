@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 #[derive(Clone, Debug)]
 pub struct Error {
     status: StatusCode,
-    errcode: &'static str,
+    errcode: Cow<'static, str>,
     message: Cow<'static, str>,
     /// Further fields of the body, such as `soft_logout`.
     extra: Map<String, Value>,
@@ -23,12 +23,12 @@ pub struct Error {
 impl Error {
     pub(crate) fn new(
         status: StatusCode,
-        errcode: &'static str,
+        errcode: impl Into<Cow<'static, str>>,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self {
             status,
-            errcode,
+            errcode: errcode.into(),
             message: message.into(),
             extra: Map::new(),
             body: None,
@@ -42,8 +42,8 @@ impl Error {
     }
 
     #[cfg(test)]
-    pub(crate) fn errcode(&self) -> &'static str {
-        self.errcode
+    pub(crate) fn errcode(&self) -> &str {
+        &self.errcode
     }
 
     /// The body of the HTTP response, and the `error` of a WebSocket response.
@@ -52,7 +52,7 @@ impl Error {
             return body.clone();
         }
         let mut body = self.extra.clone();
-        body.insert("errcode".to_owned(), self.errcode.into());
+        body.insert("errcode".to_owned(), self.errcode.as_ref().into());
         body.insert("error".to_owned(), self.message.as_ref().into());
         if let Some(after) = self.retry_after {
             let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
@@ -193,6 +193,22 @@ pub(crate) fn panicked() -> Response {
     (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(body)).into_response()
 }
 
+impl Error {
+    /// What another server refused is refused for its reason; a server that gives no answer is a bad
+    /// gateway.
+    fn from_remote(error: rooms::ports::RemoteError, text: String) -> Self {
+        use rooms::ports::RemoteError as E;
+        match error {
+            E::Refused { status, errcode, message, .. } if (400..500).contains(&status) => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+                let errcode = if errcode.is_empty() { "M_UNKNOWN".to_owned() } else { errcode };
+                Self::new(status, errcode, message)
+            }
+            _ => Self::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", text),
+        }
+    }
+}
+
 impl From<rooms::Error> for Error {
     fn from(error: rooms::Error) -> Self {
         use rooms::Error as E;
@@ -222,7 +238,10 @@ impl From<rooms::Error> for Error {
                 Self::new(StatusCode::BAD_REQUEST, "M_INVALID_ROOM_STATE", text)
             }
             E::WrongMembership { .. } => Self::forbidden(text),
-            E::Unreachable(_) => Self::not_found(text),
+            E::Remote(error) => Self::from_remote(error, text),
+            E::IncompatibleRoomVersion(_) => {
+                Self::new(StatusCode::BAD_REQUEST, "M_INCOMPATIBLE_ROOM_VERSION", text)
+            }
             E::LowSpace => Self::low_space(),
             E::Internal(_) => Self::internal(&text),
         }

@@ -107,7 +107,21 @@ impl Rooms {
             .await?;
         submitted.durable(inner).await?;
         drop(claim);
+        self.invite_others(&request, &room_id).await;
         Ok(room_id)
+    }
+}
+
+impl Rooms {
+    /// Invites those whose servers have a say. The room exists, so who cannot be had is left out, as
+    /// deployed servers do.
+    async fn invite_others(&self, request: &CreateRoom<'_>, room: &ruma::RoomId) {
+        for user in request.invite.iter().filter(|user| !self.inner.is_local(user)) {
+            let content = invite_content(request, user);
+            if let Err(error) = self.invite_remotely(room, request.creator, user, &content).await {
+                tracing::info!(%error, %user, %room, "a user could not be invited");
+            }
+        }
     }
 }
 
@@ -134,10 +148,7 @@ impl Inner {
         if request.invite.len() > MAX_INVITES || request.initial_state.len() > MAX_INITIAL_STATE {
             return Err(Error::TooLarge("too many invitations or initial events".to_owned()));
         }
-        match request.invite.iter().find(|user| !self.is_local(user)) {
-            Some(user) => Err(Error::Unreachable(user.server_name().to_owned())),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     async fn draft_room(
@@ -226,17 +237,12 @@ impl Inner {
         draft: &mut Draft<'_>,
         request: &CreateRoom<'_>,
     ) -> Result<(), Error> {
-        for user in &request.invite {
+        for user in request.invite.iter().filter(|user| self.is_local(user)) {
             let current = draft.membership(user).await?;
             if matches!(current, MembershipState::Join | MembershipState::Invite) {
                 continue;
             }
-            let profiles = &request.invitee_profiles;
-            let profile = profiles.iter().find(|(of, _)| of == user).map(|(_, profile)| profile);
-            let mut content =
-                member_content("invite", profile.unwrap_or(&Profile::default()), None);
-            content.set_some("is_direct", request.is_direct.then_some(true));
-            let content = content.to_raw();
+            let content = invite_content(request, user).to_raw();
             draft
                 .append(Says::state(request.creator, "m.room.member", user.as_str(), &content))
                 .await
@@ -244,6 +250,14 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+fn invite_content(request: &CreateRoom<'_>, user: &UserId) -> Content {
+    let profiles = &request.invitee_profiles;
+    let profile = profiles.iter().find(|(of, _)| of == user).map(|(_, profile)| profile);
+    let mut content = member_content("invite", profile.unwrap_or(&Profile::default()), None);
+    content.set_some("is_direct", request.is_direct.then_some(true));
+    content
 }
 
 async fn add_state(

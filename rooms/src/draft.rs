@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The greatest depth an event can have.
-const MAX_DEPTH: u64 = (1 << 53) - 1;
+pub(crate) const MAX_DEPTH: u64 = (1 << 53) - 1;
 
 /// What an event is to say.
 #[derive(Clone, Copy)]

@@ -1,6 +1,8 @@
 //! Why an operation on a room was refused. Says nothing about HTTP; the edges translate.
 
-use ruma::{OwnedServerName, events::room::member::MembershipState};
+use ruma::events::room::member::MembershipState;
+
+use crate::ports::RemoteError;
 
 /// Texts are for people: they end up in front of a user.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +47,9 @@ pub enum Error {
     /// What the request wants to change has changed meanwhile.
     #[error("the membership is {current}, so this is not possible")]
     WrongMembership { current: MembershipState },
-    #[error("{0} cannot be reached: this server does not federate")]
-    Unreachable(OwnedServerName),
+    /// Another server gave no answer, or said no.
+    #[error("{0}")]
+    Remote(#[from] RemoteError),
     #[error("the disk is nearly full; nothing can be written")]
     LowSpace,
     #[error("internal error: {0}")]

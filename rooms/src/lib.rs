@@ -33,6 +33,7 @@ mod directory;
 pub mod peers;
 mod receipts;
 mod relations;
+mod remote;
 mod spaces;
 mod timeline;
 mod typing;

@@ -12,13 +12,18 @@ mod query;
 mod restricted;
 mod stripped;
 
-use ruma::{OwnedEventId, OwnedRoomId, RoomId, UserId, events::room::member::MembershipState};
+pub(crate) use join::join_content;
+
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, UserId,
+    events::room::member::MembershipState,
+};
 use serde_json::value::RawValue;
 use storage::Position;
 
 use crate::{
     Error, NewEvent, Rooms, Root, content::Content, draft::Says, room::Writer, rooms::Inner,
-    send::unchanged,
+    send::unchanged, store::Members,
 };
 
 /// What a member event says about a user.
@@ -37,6 +42,8 @@ pub struct JoinRequest<'a> {
     pub reason: Option<&'a str>,
     /// Further keys of the member event's content, a JSON object.
     pub extra: Option<&'a RawValue>,
+    /// Servers that may be in the room, if this one is not.
+    pub via: Vec<OwnedServerName>,
 }
 
 #[derive(Clone, Debug)]
@@ -45,6 +52,8 @@ pub struct KnockRequest<'a> {
     pub user: &'a UserId,
     pub profile: Profile,
     pub reason: Option<&'a str>,
+    /// Servers that may be in the room, if this one is not.
+    pub via: Vec<OwnedServerName>,
 }
 
 /// `sender` changes the membership of `target`.
@@ -129,6 +138,12 @@ impl Rooms {
             }
             MembershipState::Invite => {
                 inner.check_invitable(&mut writer, event.sender, &target).await?;
+                if !inner.is_local(&target) {
+                    drop(writer);
+                    self.invite_remotely(event.room_id, event.sender, &target, &content).await?;
+                    let row = inner.store.get::<Members>(event.room_id, &target).await?;
+                    return row.map(|row| row.event_id).ok_or(Error::NotJoined);
+                }
             }
             _ => {}
         }

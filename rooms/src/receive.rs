@@ -21,10 +21,7 @@ use bytes::Bytes;
 use events::{Pdu, RoomVersion};
 use ruma::{EventId, OwnedEventId, RoomId, ServerName};
 
-pub(crate) use self::{
-    found::FoundRoom,
-    take::{Strictness, Taken},
-};
+pub(crate) use self::{found::FoundRoom, take::Strictness};
 use crate::{Error, EventStatus, RoomView, Rooms, Root, draft::Relay, rooms::Inner};
 use gap::Budget;
 

@@ -12,7 +12,8 @@ use storage::Store;
 
 use crate::{
     Error, RoomView, aliases::AliasClaims, directory::Directory, peers::AclCache, ports::Ports,
-    relations::Summaries, room::RoomMap, stored_event::EventStore, trie::Trie, typing::Typing,
+    relations::Summaries, remote::JoinFlights, room::RoomMap, stored_event::EventStore, trie::Trie,
+    typing::Typing,
 };
 
 /// Bounds of what is kept in memory, and defaults.
@@ -61,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) summaries: Summaries,
     pub(crate) typing: Typing,
     pub(crate) acls: AclCache,
+    pub(crate) join_flights: JoinFlights,
     /// When the newest room was created, in milliseconds.
     last_creation: AtomicU64,
 }
@@ -88,6 +90,7 @@ impl Rooms {
             summaries: Summaries::default(),
             typing: Typing::default(),
             acls: AclCache::default(),
+            join_flights: JoinFlights::default(),
             last_creation: AtomicU64::new(0),
             store,
             clock,

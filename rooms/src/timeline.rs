@@ -14,12 +14,19 @@ use ruma::{
 use storage::{Position, Range};
 
 pub(crate) use self::place::Place;
-use self::{time::TimeWalk, walk::Walk, wanted::Wanted};
+use self::{
+    time::TimeWalk,
+    walk::{Walk, Walked},
+    wanted::Wanted,
+};
 use crate::{
     Error, EventStatus, Rooms, StoredEvent,
     rooms::Inner,
     store::{Events, UserRooms},
 };
+
+/// Times that a reader has history fetched for one page.
+const FILLS_MAX: usize = 5;
 
 #[derive(Clone, Copy, Debug)]
 pub struct MessagesQuery<'a> {
@@ -120,12 +127,17 @@ impl Rooms {
             None => None,
         };
         let wanted = Wanted::new(query.filter, room);
+        let limit = query.limit.max(1);
         let walked = match query.dir {
-            Direction::Backward => Walk::back(from.min(reach), to.unwrap_or(Place::START)),
-            Direction::Forward => Walk::on(from, to.unwrap_or(Place::END).min(reach)),
-        }
-        .run(self, viewer, room, &wanted, query.limit.max(1))
-        .await?;
+            Direction::Backward => {
+                let (from, to) = (from.min(reach), to.unwrap_or(Place::START));
+                self.walk_back(viewer, room, &wanted, (from, to), limit).await?
+            }
+            Direction::Forward => {
+                let walk = Walk::on(from, to.unwrap_or(Place::END).min(reach));
+                walk.run(self, viewer, room, &wanted, limit).await?
+            }
+        };
         let is_end = match query.dir {
             // The start of the history, unless the page was to stop earlier.
             Direction::Backward => query.to.is_none() || walked.chunk.is_empty(),
@@ -197,6 +209,24 @@ impl Rooms {
             }
         }
         Err(Error::NotFound("an event near that time"))
+    }
+
+    /// Walks back, and fetches what is missing on the way from other servers.
+    async fn walk_back(
+        &self,
+        viewer: &UserId,
+        room: &RoomId,
+        wanted: &Wanted<'_>,
+        (from, to): (Place, Place),
+        limit: usize,
+    ) -> Result<Walked, Error> {
+        for _ in 0..FILLS_MAX {
+            let walked = Walk::back(from, to).run(self, viewer, room, wanted, limit).await?;
+            if !self.inner.fill_history(room, walked.at.depth).await? {
+                return Ok(walked);
+            }
+        }
+        Walk::back(from, to).run(self, viewer, room, wanted, limit).await
     }
 
     /// How far the viewer may read on: those who left see nothing that came after, unless

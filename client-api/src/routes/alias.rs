@@ -59,10 +59,9 @@ async fn get_alias(
     State(rooms): State<Rooms>,
     Open { req }: Open<get_alias::v3::Request>,
 ) -> Result<Matrix<get_alias::v3::Response>, Error> {
-    let room_id = rooms
-        .resolve_alias(&req.room_alias)
+    let (room_id, servers) = rooms
+        .find_alias(&req.room_alias)
         .await?
         .ok_or_else(|| Error::not_found(format!("Room alias {} not found", req.room_alias)))?;
-    let servers = vec![rooms.server_name().to_owned()];
     Ok(Matrix(get_alias::v3::Response { room_id, servers }))
 }

@@ -5,6 +5,7 @@
 use axum::{
     Router,
     extract::{FromRef, State},
+    response::{IntoResponse as _, Response},
 };
 use rooms::{PublicRoom, PublicRoomsPage, PublicRoomsQuery, Rooms};
 use ruma::{
@@ -18,12 +19,14 @@ use ruma::{
     directory::{PublicRoomsChunk, RoomTypeFilter},
 };
 
+use serde_json::{Value, json, value::to_raw_value};
+
 use super::EndpointExt as _;
 use crate::{
     error::Error,
     extract::{Authed, Open},
     gate::Gate,
-    respond::Matrix,
+    respond::{Matrix, RawJson},
 };
 
 /// Rooms of one page, when the client names no limit and at most.
@@ -48,20 +51,28 @@ fn page_limit(limit: Option<UInt>) -> usize {
         .clamp(1, PAGE_ROOMS)
 }
 
-fn local_only(rooms: &Rooms, server: Option<&ServerName>) -> Result<(), Error> {
-    match server {
-        Some(server) if server != rooms.server_name() => {
-            Err(Error::not_found(format!("The room directory of {server} cannot be reached")))
-        }
-        _ => Ok(()),
-    }
+/// Asks another server for its list, if the request names one.
+async fn remote(
+    rooms: &Rooms,
+    server: Option<&ServerName>,
+    request: &Value,
+) -> Result<Option<Response>, Error> {
+    let Some(server) = server.filter(|server| *server != rooms.server_name()) else {
+        return Ok(None);
+    };
+    let request = to_raw_value(request).map_err(|error| Error::internal(&error))?;
+    let list = rooms.remote_public_rooms(server, request).await?;
+    Ok(Some(RawJson(list.get().to_owned().into()).into_response()))
 }
 
 async fn get_public_rooms(
     State(rooms): State<Rooms>,
     Open { req }: Open<get_public_rooms::v3::Request>,
-) -> Result<Matrix<get_public_rooms::v3::Response>, Error> {
-    local_only(&rooms, req.server.as_deref())?;
+) -> Result<Response, Error> {
+    let request = json!({ "limit": page_limit(req.limit), "since": req.since });
+    if let Some(list) = remote(&rooms, req.server.as_deref(), &request).await? {
+        return Ok(list);
+    }
     let query = PublicRoomsQuery {
         limit: page_limit(req.limit),
         since: req.since.as_deref(),
@@ -74,14 +85,22 @@ async fn get_public_rooms(
         next_batch,
         prev_batch,
         total_room_count_estimate: UInt::try_from(total).ok(),
-    }))
+    })
+    .into_response())
 }
 
 async fn get_public_rooms_filtered(
     State(rooms): State<Rooms>,
     Authed { req, .. }: Authed<get_public_rooms_filtered::v3::Request>,
-) -> Result<Matrix<get_public_rooms_filtered::v3::Response>, Error> {
-    local_only(&rooms, req.server.as_deref())?;
+) -> Result<Response, Error> {
+    let request = json!({
+        "limit": page_limit(req.limit),
+        "since": req.since,
+        "filter": req.filter,
+    });
+    if let Some(list) = remote(&rooms, req.server.as_deref(), &request).await? {
+        return Ok(list);
+    }
     let types: Option<Vec<Option<String>>> = (!req.filter.room_types.is_empty())
         .then(|| req.filter.room_types.iter().map(room_type).collect());
     let query = PublicRoomsQuery {
@@ -97,7 +116,8 @@ async fn get_public_rooms_filtered(
         next_batch,
         prev_batch,
         total_room_count_estimate: UInt::try_from(total).ok(),
-    }))
+    })
+    .into_response())
 }
 
 fn room_type(filter: &RoomTypeFilter) -> Option<String> {

@@ -12,7 +12,7 @@ use axum::{
 };
 use rooms::{JoinRequest, KnockRequest, MembershipChange, Profile, Rooms};
 use ruma::{
-    OwnedRoomId, RoomOrAliasId, UserId,
+    OwnedRoomId, OwnedServerName, RoomOrAliasId, UserId,
     api::client::{
         knock::knock_room,
         membership::{
@@ -65,15 +65,18 @@ pub(super) async fn profile(accounts: &Accounts, user: &UserId) -> Result<Profil
     Ok(Profile { displayname: profile.displayname.clone(), avatar_url: profile.avatar_url.clone() })
 }
 
-/// The room that an id or an alias names.
-pub(super) async fn resolve(rooms: &Rooms, target: &RoomOrAliasId) -> Result<OwnedRoomId, Error> {
+/// The room that an id or an alias names, and servers that may be in it.
+pub(super) async fn resolve(
+    rooms: &Rooms,
+    target: &RoomOrAliasId,
+) -> Result<(OwnedRoomId, Vec<OwnedServerName>), Error> {
     if let Ok(room_id) = <&ruma::RoomId>::try_from(target) {
-        return Ok(room_id.to_owned());
+        return Ok((room_id.to_owned(), Vec::new()));
     }
     let alias = <&ruma::RoomAliasId>::try_from(target)
         .map_err(|_| Error::invalid_param(format!("{target} is neither a room id nor an alias")))?;
     rooms
-        .resolve_alias(alias)
+        .find_alias(alias)
         .await?
         .ok_or_else(|| Error::not_found(format!("Room alias {alias} not found")))
 }
@@ -84,6 +87,7 @@ async fn join(
     session: &accounts::Session,
     room_id: &ruma::RoomId,
     reason: Option<&str>,
+    via: Vec<OwnedServerName>,
 ) -> Result<(), Error> {
     let profile = profile(accounts, &session.user_id).await?;
     let request = JoinRequest {
@@ -93,6 +97,7 @@ async fn join(
         guest: session.guest,
         reason,
         extra: None,
+        via,
     };
     rooms.join(request).await.map_err(|error| match error {
         // A room that no server known to us is in cannot be joined; Synapse answers 404.
@@ -110,7 +115,8 @@ async fn join_room_by_id(
     Authed { session, req }: Authed<join_room_by_id::v3::Request>,
 ) -> Result<Matrix<join_room_by_id::v3::Response>, Error> {
     gate.limit_user(Action::Join, &session)?;
-    join(&rooms, &accounts, &session, &req.room_id, req.reason.as_deref()).await?;
+    let reason = req.reason.as_deref();
+    join(&rooms, &accounts, &session, &req.room_id, reason, Vec::new()).await?;
     Ok(Matrix(join_room_by_id::v3::Response { room_id: req.room_id }))
 }
 
@@ -121,8 +127,9 @@ async fn join_room_by_id_or_alias(
     Authed { session, req }: Authed<join_room_by_id_or_alias::v3::Request>,
 ) -> Result<Matrix<join_room_by_id_or_alias::v3::Response>, Error> {
     gate.limit_user(Action::Join, &session)?;
-    let room_id = resolve(&rooms, &req.room_id_or_alias).await?;
-    join(&rooms, &accounts, &session, &room_id, req.reason.as_deref()).await?;
+    let (room_id, servers) = resolve(&rooms, &req.room_id_or_alias).await?;
+    let via = req.via.into_iter().chain(servers).collect();
+    join(&rooms, &accounts, &session, &room_id, req.reason.as_deref(), via).await?;
     Ok(Matrix(join_room_by_id_or_alias::v3::Response { room_id }))
 }
 
@@ -133,13 +140,14 @@ async fn knock_room(
     Authed { session, req }: Authed<knock_room::v3::Request>,
 ) -> Result<Matrix<knock_room::v3::Response>, Error> {
     gate.limit_user(Action::Join, &session)?;
-    let room_id = resolve(&rooms, &req.room_id_or_alias).await?;
+    let (room_id, servers) = resolve(&rooms, &req.room_id_or_alias).await?;
     let profile = profile(&accounts, &session.user_id).await?;
     let knock = KnockRequest {
         room_id: &room_id,
         user: &session.user_id,
         profile,
         reason: req.reason.as_deref(),
+        via: req.via.into_iter().chain(servers).collect(),
     };
     rooms.knock(knock).await?;
     Ok(Matrix(knock_room::v3::Response { room_id }))

@@ -102,7 +102,7 @@ async fn get_summary(
     State(rooms): State<Rooms>,
     MaybeAuthed { session, req }: MaybeAuthed<get_summary::v1::Request>,
 ) -> Result<RawJson, Error> {
-    let room_id = resolve(&rooms, &req.room_id_or_alias).await?;
+    let (room_id, _servers) = resolve(&rooms, &req.room_id_or_alias).await?;
     let viewer = session.as_ref().map(|session| &*session.user_id);
     let summary = rooms.summary(viewer, &room_id).await?;
     let mut json = summary_json(&summary)?;

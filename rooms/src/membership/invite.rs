@@ -17,8 +17,14 @@ impl Rooms {
         let inner = &*self.inner;
         let mut writer = inner.member_writer(change.room_id).await?;
         inner.check_invitable(&mut writer, change.sender, change.target).await?;
+        let is_local = inner.is_local(change.target);
         let mut content = member_content("invite", &profile, change.reason);
         content.set_some("is_direct", is_direct.then_some(true));
+        if !is_local {
+            drop(writer);
+            let MembershipChange { room_id, sender, target, .. } = change;
+            return self.invite_remotely(room_id, sender, target, &content).await;
+        }
         inner.set_member(writer, change.sender, change.target, &content).await?;
         Ok(())
     }
@@ -34,9 +40,6 @@ impl Inner {
         // Who is in the room is told to those who are.
         if writer.draft(self).membership(sender).await? != MembershipState::Join {
             return Err(Error::NotJoined);
-        }
-        if !self.is_local(target) {
-            return Err(Error::Unreachable(target.server_name().to_owned()));
         }
         match writer.draft(self).membership(target).await? {
             MembershipState::Join => {

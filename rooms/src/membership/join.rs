@@ -11,8 +11,24 @@ use crate::{
 };
 
 impl Rooms {
-    /// Joins a room of this server. Joining again changes nothing.
+    /// Joins a room, through another server if this one is not in it or may not let the user in.
+    /// Joining again changes nothing.
     pub async fn join(&self, request: JoinRequest<'_>) -> Result<(), Error> {
+        let inner = &*self.inner;
+        if !inner.is_resident(request.room_id).await? {
+            return inner.join_remotely(&request).await;
+        }
+        match self.join_here(&request).await {
+            Err(Error::UnableToGrantJoin) => match inner.join_remotely(&request).await {
+                // Nobody else is there to ask.
+                Err(Error::NotFound(_)) => Err(Error::UnableToGrantJoin),
+                other => other,
+            },
+            other => other,
+        }
+    }
+
+    async fn join_here(&self, request: &JoinRequest<'_>) -> Result<(), Error> {
         let inner = &*self.inner;
         let mut writer = inner.writer(request.room_id).await?.ok_or(Error::NotFound("the room"))?;
         let mut draft = writer.draft(inner);
@@ -27,7 +43,7 @@ impl Rooms {
         if request.guest && !guests::may_join(&mut draft).await? {
             return Err(Error::GuestsForbidden);
         }
-        let mut content = join_content(&request)?;
+        let mut content = join_content(request)?;
         inner.authorise_join(&mut writer, request.user, &mut content).await?;
         inner.set_member(writer, request.user, request.user, &content).await?;
         Ok(())
@@ -51,7 +67,7 @@ impl Inner {
     }
 }
 
-fn join_content(request: &JoinRequest<'_>) -> Result<Content, Error> {
+pub(crate) fn join_content(request: &JoinRequest<'_>) -> Result<Content, Error> {
     let mut content = match request.extra {
         Some(extra) => Content::parse(extra, "the content of a join")?,
         None => Content::new(),

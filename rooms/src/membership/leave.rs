@@ -13,6 +13,9 @@ impl Rooms {
         reason: Option<&str>,
     ) -> Result<(), Error> {
         let inner = &*self.inner;
+        if !inner.is_resident(room).await? {
+            return self.leave_from_outside(room, user, reason).await;
+        }
         let mut writer = inner.member_writer(room).await?;
         let mut draft = writer.draft(inner);
         let member = draft.state("m.room.member", user.as_str()).await?;
@@ -25,6 +28,21 @@ impl Rooms {
         let content = member_content("leave", &Profile::default(), reason);
         inner.set_member(writer, user, user, &content).await?;
         Ok(())
+    }
+
+    /// Leaves a room that this server is not in: there is an invite or a knock to take back.
+    async fn leave_from_outside(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        reason: Option<&str>,
+    ) -> Result<(), Error> {
+        let row = self.user_room(user, room).await?.ok_or(Error::NotJoined)?;
+        if !matches!(row.membership, MembershipState::Invite | MembershipState::Knock) {
+            return Ok(());
+        }
+        let member = self.inner.events.get(&row.event_id).await?.ok_or(Error::NotJoined)?;
+        self.inner.leave_remotely(room, user, member, reason).await
     }
 
     /// Removes somebody who is in the room, or takes back their invitation.

@@ -138,6 +138,26 @@ impl Inner {
         }
     }
 
+    /// As part of reading history: the auth events of an event, from a server that has it.
+    pub(crate) async fn fetch_auth_of(
+        &self,
+        server: &ServerName,
+        view: &RoomView,
+        pdu: &Pdu,
+    ) -> Result<(), ReceiveError> {
+        self.fetch_auth_events(server, view, pdu, &mut Budget::default()).await
+    }
+
+    /// As part of reading history: the state before an event, from a server that has it.
+    pub(crate) async fn state_before_from(
+        &self,
+        server: &ServerName,
+        view: &RoomView,
+        pdu: &Pdu,
+    ) -> Result<Root, ReceiveError> {
+        self.state_at(server, view, pdu, &mut Budget::default()).await
+    }
+
     /// The state before the event, as `origin` has it.
     async fn state_at(
         &self,

@@ -47,8 +47,8 @@ impl Inner {
         };
         let mut nodes = NewNodes::default();
         let root = self.trie.insert(event.state_before, entry, &mut nodes).await?;
-        // Of an accepted event the nodes exist; only the root's name is of interest.
-        if event.status == EventStatus::SoftFailed {
+        // Of an event with a place the nodes exist; only the root's name is of interest.
+        if event.position == 0 {
             self.keep_nodes(nodes)?;
         }
         Ok(root)

@@ -100,6 +100,20 @@ impl Inner {
         Ok(Taken { verdict, state_before, submitted: None })
     }
 
+    /// As [`Inner::take`] judges, without the current state, which says nothing about the past.
+    pub(crate) async fn judge_historic(
+        &self,
+        view: &RoomView,
+        pdu: &Pdu,
+        state_before: Root,
+    ) -> Result<Verdict, Error> {
+        let by_auth_events = self.check_auth_events(view.version, pdu, &Held::new()).await?;
+        if by_auth_events.is_err() || pdu.event_type() == "m.room.create" {
+            return Ok(by_auth_events);
+        }
+        self.check_by_state(view.version, &view.create, pdu, state_before).await
+    }
+
     async fn judge(
         &self,
         view: &RoomView,

@@ -21,7 +21,10 @@ async fn room_with_rule(world: &World, creator: &UserId, rule: &str) -> OwnedRoo
 
 async fn knock(world: &World, user: &OwnedUserId, room: &OwnedRoomId) -> Result<(), Error> {
     let profile = Profile::default();
-    world.rooms.knock(KnockRequest { room_id: room, user, profile, reason: None }).await
+    world
+        .rooms
+        .knock(KnockRequest { room_id: room, user, profile, reason: None, via: Vec::new() })
+        .await
 }
 
 #[tokio::test]

@@ -197,6 +197,7 @@ pub(crate) fn join_request<'a>(user: &'a UserId, room: &'a RoomId) -> JoinReques
         profile: Profile::default(),
         guest: false,
         reason: None,
+        via: Vec::new(),
         extra: None,
     }
 }

@@ -183,8 +183,13 @@ async fn a_knock_is_told_and_what_comes_of_it() {
     let room = world.room(&ada, Preset::PrivateChat).await;
     world.event(&room, &ada, "m.room.join_rules", Some(""), &json!({"join_rule": "knock"})).await;
     let since = world.token(&ben).await;
-    let knock =
-        KnockRequest { room_id: &room, user: &ben, profile: Profile::default(), reason: None };
+    let knock = KnockRequest {
+        room_id: &room,
+        user: &ben,
+        profile: Profile::default(),
+        reason: None,
+        via: Vec::new(),
+    };
     world.rooms.knock(knock).await.expect("ben may knock");
     let answer = world.next(&ben, &since).await;
     let told = &answer["rooms"]["knock"][room.as_str()];

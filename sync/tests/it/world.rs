@@ -191,6 +191,7 @@ impl World {
             profile: Profile::default(),
             guest: false,
             reason: None,
+            via: Vec::new(),
             extra: None,
         };
         self.rooms.join(request).await.expect("the user may join");

@@ -1,0 +1,65 @@
+//! Inviting a user of another server: that server must take the invite before it counts.
+
+use std::sync::Arc;
+
+use events::Pdu;
+use ruma::{OwnedServerName, RoomId, UserId, events::room::member::MembershipState};
+
+use super::join::malformed;
+use crate::{
+    Error, Rooms,
+    content::Content,
+    draft::{Relay, Says},
+    ports::SendInvite,
+    receive::Strictness,
+};
+
+/// Servers that the invited server is told of.
+const VIA_MAX: usize = 5;
+
+impl Rooms {
+    /// Durable on return.
+    pub(crate) async fn invite_remotely(
+        &self,
+        room: &RoomId,
+        sender: &UserId,
+        target: &UserId,
+        content: &Content,
+    ) -> Result<(), Error> {
+        let inner = &*self.inner;
+        let server = target.server_name();
+        let mut writer = inner.member_writer(room).await?;
+        let view = writer.view().clone();
+        let content = content.to_raw();
+        let says = Says::state(sender, "m.room.member", target.as_str(), &content);
+        // Not submitted: the other server has a say.
+        let pdu = writer.draft(inner).append(says).await?;
+        drop(writer);
+        let via = view.servers.keys().take(VIA_MAX).cloned().collect::<Vec<OwnedServerName>>();
+        let invite = SendInvite {
+            room_version: view.version.as_str().to_owned(),
+            event: pdu.json().clone(),
+            stripped_state: self.describing_pdus(view.state, sender).await?,
+            via,
+        };
+        let remote = &inner.ports.remote;
+        let signed = remote.invite(server, room, pdu.event_id(), invite).await?;
+        let signed = Pdu::from_json(signed, view.version)
+            .map_err(|error| malformed(server, &error.to_string()))?;
+        if signed.event_id() != pdu.event_id() {
+            return Err(malformed(server, "it is not the invite that was sent"));
+        }
+        let checked = inner.verified(view.version, room, vec![signed.json().clone()]).await;
+        let Some(Ok(signed)) = checked.into_iter().next() else {
+            return Err(malformed(server, "the signatures on the invite are wrong"));
+        };
+        debug_assert_eq!(signed.membership(), Some(MembershipState::Invite));
+        let taken = inner
+            .take(room, Arc::clone(&signed), None, Relay::Everybody, Strictness::Refuse)
+            .await?;
+        match taken.submitted {
+            Some(submitted) => submitted.durable(inner).await,
+            None => Ok(()),
+        }
+    }
+}
