@@ -5,8 +5,9 @@ use std::{collections::HashMap, hint::black_box, sync::Arc};
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use events::{
-    ClientEvent, EventTemplate, Pdu, RoomVersion, SigningKey, StateMap, auth_events_for,
-    check_auth, resolve, sign_and_build, verify_content_hash, verify_signatures,
+    ClientEvent, EventTemplate, Pdu, RequestToSign, RoomVersion, ServerAcl, SigningKey, StateMap,
+    auth_events_for, check_auth, peek, resolve, sign_and_build, verify_content_hash,
+    verify_signatures, verify_signatures_batch,
 };
 use ruma::{OwnedEventId, OwnedRoomId, ServerName, UserId, server_name};
 use serde_json::{Value, json, value::to_raw_value};
@@ -117,10 +118,10 @@ fn events(c: &mut Criterion) {
     });
 }
 
-/// 500 users whose membership two servers saw change differently, and so 1,000 events in conflict.
-fn resolution(c: &mut Criterion) {
+/// Users whose membership two servers saw change differently: two events in conflict for each.
+fn conflicting_members(users: usize) -> (Room, [StateMap; 2]) {
     let mut room = Room::new();
-    let users: Vec<String> = (0..500).map(|user| format!("@user{user}:a.test")).collect();
+    let users: Vec<String> = (0..users).map(|user| format!("@user{user}:a.test")).collect();
     let before = room.state.clone();
     let mut side = |name: &str| {
         room.state = before.clone();
@@ -131,9 +132,101 @@ fn resolution(c: &mut Criterion) {
         room.state.clone()
     };
     let sets = [side("left"), side("right")];
+    (room, sets)
+}
+
+/// Two servers whose moderators kicked and whose admins changed power levels without hearing of
+/// each other: all conflicts are power events, in long chains.
+fn conflicting_moderation(rounds: usize) -> (Room, [StateMap; 2]) {
+    let mut room = Room::new();
+    let users: Vec<String> = (0..rounds).map(|user| format!("@user{user}:a.test")).collect();
+    for user in &users {
+        room.state(user, "m.room.member", user, json!({ "membership": "join" }));
+    }
+    let before = room.state.clone();
+    let mut side = |level: usize| {
+        room.state = before.clone();
+        for (round, user) in users.iter().enumerate() {
+            if round % 10 == 0 {
+                let content = json!({ "users": { user: level + round } });
+                room.state(ALICE, "m.room.power_levels", "", content);
+            }
+            room.state(ALICE, "m.room.member", user, json!({ "membership": "leave" }));
+        }
+        room.state.clone()
+    };
+    let sets = [side(1), side(2)];
+    (room, sets)
+}
+
+fn resolution(c: &mut Criterion) {
+    let mut group = c.benchmark_group("resolve");
+    group.sample_size(20);
+    for conflicts in [1_000, 10_000] {
+        let cases = [
+            ("members", conflicting_members(conflicts / 2)),
+            ("moderation", conflicting_moderation(conflicts / 2)),
+        ];
+        for (what, (room, sets)) in cases {
+            let (version, events) = (room.version, &room.events);
+            group.bench_function(format!("{conflicts} conflicted events, {what}"), |b| {
+                b.iter(|| resolve(version, black_box(&sets), |id| events.get(id).cloned()));
+            });
+        }
+    }
+    group.finish();
+    // One topic in conflict, in a room of 100,000 members.
+    let mut room = Room::new();
+    let member = room.state(ALICE, "m.room.member", ALICE, json!({ "membership": "join" }));
+    for user in 0..100_000 {
+        let key = ("m.room.member".to_owned(), format!("@user{user}:a.test"));
+        room.state.insert(key, member.event_id().clone());
+    }
+    let before = room.state.clone();
+    let mut side = |topic: &str| {
+        room.state = before.clone();
+        room.state(ALICE, "m.room.topic", "", json!({ "topic": topic }));
+        room.state.clone()
+    };
+    let sets = [side("left"), side("right")];
     let (version, events) = (room.version, &room.events);
-    c.bench_function("resolve 1,000 conflicted events", |b| {
+    c.bench_function("resolve one conflict in a room of 100,000 members", |b| {
         b.iter(|| resolve(version, black_box(&sets), |id| events.get(id).cloned()));
+    });
+}
+
+fn signatures(c: &mut Criterion) {
+    let mut room = Room::new();
+    let events: Vec<Pdu> = (0..1024).map(|_| message(&mut room)).collect();
+    let events: Vec<&Pdu> = events.iter().collect();
+    let (version, key) = (room.version, room.key.public_key());
+    let mut group = c.benchmark_group("verify the signatures of 1,024 events");
+    group.sample_size(20);
+    group.bench_function("in batches", |b| {
+        b.iter(|| verify_signatures_batch(&events, version, |_, _, _| Some(key)));
+    });
+    group.bench_function("one by one", |b| {
+        b.iter(|| {
+            let verify = |event: &&Pdu| verify_signatures(event, version, |_, _| Some(key)).is_ok();
+            events.iter().all(verify)
+        });
+    });
+    group.finish();
+}
+
+/// 3,000 entries, as large rooms have them, and a transaction of 50 events.
+fn acl(c: &mut Criterion) {
+    let mut deny: Vec<String> = (0..1400).map(|n| format!("evil{n}.example")).collect();
+    deny.extend((0..1400).map(|n| format!("*.evil{n}.example")));
+    deny.extend((0..200).map(|n| format!("*bad{n}*.example")));
+    let content = json!({ "allow": ["*"], "deny": deny }).to_string();
+    c.bench_function("read an access control list of 3,000 entries", |b| {
+        b.iter(|| ServerAcl::parse(black_box(&content)));
+    });
+    let acl = ServerAcl::parse(&content);
+    let server = server_name!("matrix.a-server-with-a-long-name.example.org:8448");
+    c.bench_function("look 50 times into an access control list of 3,000 entries", |b| {
+        b.iter(|| (0..50).all(|_| acl.allows(black_box(server))));
     });
 }
 
@@ -147,7 +240,23 @@ fn wire(c: &mut Criterion) {
             )
         });
     });
+    let pdu = r#"{"type":"m.room.message","sender":"@a:a.test","room_id":"!r:a.test","auth_events":
+        ["$a:a.test","$b:a.test"],"content":{"body":"hello","msgtype":"m.text"},"depth":12,
+        "hashes":{"sha256":"x"},"origin_server_ts":1700000000000,"prev_events":["$c:a.test"],
+        "signatures":{"a.test":{"ed25519:1":"x"}}}"#;
+    let body = format!(r#"{{"pdus":[{}]}}"#, vec![pdu; 50].join(","));
+    c.bench_function("peek at an event", |b| b.iter(|| peek(black_box(pdu.as_bytes()))));
+    let request = RequestToSign {
+        method: "PUT",
+        uri: "/_matrix/federation/v1/send/1",
+        origin: server_name!("a.test"),
+        destination: Some(server_name!("b.test")),
+        content: Some(body.as_bytes()),
+    };
+    c.bench_function("canonicalise a transaction of 50 events", |b| {
+        b.iter(|| black_box(&request).to_bytes());
+    });
 }
 
-criterion_group!(benches, events, resolution, wire);
+criterion_group!(benches, events, signatures, acl, resolution, wire);
 criterion_main!(benches);
