@@ -1,0 +1,18 @@
+//! Server-to-server: the region as one homeserver among others.
+//!
+//! Outwards: [`Client`] finds a server and talks to it, [`Remote`] answers the questions of the room
+//! engine through it, [`KeyRing`] knows whose signature is whose, [`Sender`] carries events and
+//! notices. Inwards: [`router`] is the whole server-server API. Start reading at `client.rs`,
+//! `sender.rs` and `routes.rs`.
+
+mod config;
+
+mod client;
+mod keys;
+mod remote;
+mod x_matrix;
+
+pub use client::{Client, Limits, RequestError};
+pub use config::Config;
+pub use keys::KeyRing;
+pub use remote::Remote;

@@ -1,0 +1,150 @@
+//! What other servers answer, read without trusting more of it than is used.
+
+use bytes::Bytes;
+use rooms::ports::{RemoteError, SendInvite, SentJoin};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, ServerName};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{RequestError, client::Answer};
+
+/// Of an error's text, this much is passed on.
+const MESSAGE_MAX: usize = 500;
+
+#[derive(Deserialize)]
+pub(super) struct Pdus {
+    pub(super) pdus: Vec<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct State {
+    #[serde(default)]
+    pub(super) pdus: Vec<Box<RawValue>>,
+    pub(super) auth_chain: Vec<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Ids {
+    pub(super) pdu_ids: Vec<OwnedEventId>,
+    pub(super) auth_chain_ids: Vec<OwnedEventId>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Moment {
+    pub(super) event_id: OwnedEventId,
+    pub(super) origin_server_ts: u64,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Made {
+    pub(super) room_version: Option<String>,
+    pub(super) event: Box<RawValue>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Joined {
+    #[serde(default)]
+    event: Option<Box<RawValue>>,
+    state: Vec<Box<RawValue>>,
+    auth_chain: Vec<Box<RawValue>>,
+    #[serde(default)]
+    servers_in_room: Vec<OwnedServerName>,
+    #[serde(default)]
+    members_omitted: bool,
+}
+
+impl From<Joined> for SentJoin {
+    fn from(joined: Joined) -> Self {
+        Self {
+            event: joined.event.map(bytes),
+            state: joined.state.into_iter().map(bytes).collect(),
+            auth_chain: joined.auth_chain.into_iter().map(bytes).collect(),
+            servers_in_room: joined.servers_in_room,
+            members_omitted: joined.members_omitted,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Knocked {
+    #[serde(default)]
+    pub(super) knock_room_state: Vec<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Invited {
+    pub(super) event: Box<RawValue>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Alias {
+    pub(super) room_id: OwnedRoomId,
+    #[serde(default)]
+    pub(super) servers: Vec<OwnedServerName>,
+}
+
+pub(super) fn bytes(json: Box<RawValue>) -> Bytes {
+    Bytes::from(String::from(Box::<str>::from(json)))
+}
+
+pub(super) fn events(server: &ServerName, answer: &[u8]) -> Result<Vec<Bytes>, RemoteError> {
+    #[derive(Deserialize)]
+    struct Events {
+        events: Vec<Box<RawValue>>,
+    }
+    let Events { events } =
+        serde_json::from_slice(answer).map_err(|error| malformed(server, &error))?;
+    Ok(events.into_iter().map(bytes).collect())
+}
+
+/// The body of `PUT /v2/invite`.
+pub(super) fn invite(invite: &SendInvite) -> Result<Bytes, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        event: &'a RawValue,
+        invite_room_state: Vec<&'a RawValue>,
+        room_version: &'a str,
+        via: &'a [OwnedServerName],
+    }
+    let body = Body {
+        event: serde_json::from_slice(&invite.event)?,
+        invite_room_state: invite
+            .stripped_state
+            .iter()
+            .map(|event| serde_json::from_slice(event))
+            .collect::<Result<_, _>>()?,
+        room_version: &invite.room_version,
+        via: &invite.via,
+    };
+    serde_json::to_vec(&body).map(Bytes::from)
+}
+
+pub(super) fn malformed(server: &ServerName, reason: &dyn std::fmt::Display) -> RemoteError {
+    RemoteError::Malformed { server: server.to_owned(), reason: reason.to_string() }
+}
+
+pub(super) fn unreachable(server: &ServerName, error: &RequestError) -> RemoteError {
+    let server = server.to_owned();
+    match error {
+        RequestError::TooLarge(_) => RemoteError::Malformed { server, reason: error.to_string() },
+        _ => RemoteError::Unreachable { server, reason: error.to_string() },
+    }
+}
+
+pub(super) fn refused(server: &ServerName, answer: &Answer) -> RemoteError {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Body {
+        errcode: String,
+        error: String,
+    }
+    let status = answer.status.as_u16();
+    let server = server.to_owned();
+    if answer.status.is_server_error() || status == 429 {
+        return RemoteError::Unreachable { server, reason: format!("it answers {status}") };
+    }
+    let body: Body = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let message = body.error.chars().take(MESSAGE_MAX).collect();
+    let errcode = body.errcode.chars().take(MESSAGE_MAX).collect();
+    RemoteError::Refused { server, status, errcode, message }
+}
