@@ -23,7 +23,17 @@ impl Inner {
     pub(crate) async fn resolved(
         &self,
         version: &'static RoomVersion,
+        roots: Vec<Root>,
+    ) -> Result<Root, Error> {
+        self.resolved_with(version, roots, None).await
+    }
+
+    /// The same, where one event of the states may not be in the store yet.
+    pub(crate) async fn resolved_with(
+        &self,
+        version: &'static RoomVersion,
         mut roots: Vec<Root>,
+        added: Option<&Arc<Pdu>>,
     ) -> Result<Root, Error> {
         roots.sort_unstable_by_key(|root| root.0);
         roots.dedup();
@@ -36,7 +46,7 @@ impl Inner {
         for root in &roots {
             sets.push(self.state_map(*root).await?);
         }
-        let resolved = self.resolve(version, &sets).await?;
+        let resolved = self.resolve(version, &sets, added).await?;
         self.root_of(roots[0], &sets[0], resolved).await
     }
 
@@ -54,13 +64,16 @@ impl Inner {
         &self,
         version: &'static RoomVersion,
         sets: &[StateMap],
+        added: Option<&Arc<Pdu>>,
     ) -> Result<StateMap, Error> {
-        let mut known = Known::new();
+        let mut known: Known =
+            added.map(|pdu| (pdu.event_id().clone(), Arc::clone(pdu))).into_iter().collect();
         let conflicted = sets
             .iter()
             .flatten()
             .filter(|(key, id)| sets.iter().any(|other| other.get(*key) != Some(*id)));
         let mut open: Vec<OwnedEventId> = conflicted.map(|(_, id)| id.clone()).collect();
+        open.extend(added.into_iter().flat_map(|pdu| pdu.auth_events().iter().cloned()));
         let mut whole = false;
         let sets: Arc<[StateMap]> = sets.into();
         loop {

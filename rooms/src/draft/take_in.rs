@@ -32,8 +32,8 @@ impl Draft<'_> {
         let (room_state, members) = if is_linear {
             (state_after, members)
         } else {
-            let room_state = self.merged(state_after, &others).await?;
-            (room_state, self.move_to(room_state).await?)
+            let room_state = self.merged(&pdu, state_after, &others).await?;
+            (room_state, self.move_to(room_state, &pdu).await?)
         };
         let (pdu, redacted_by) = self.redacted_before(pdu).await?;
         let pending = self.redact_target(&pdu).await?;
@@ -82,8 +82,13 @@ impl Draft<'_> {
         Ok(after)
     }
 
-    /// The state of all branches together.
-    async fn merged(&self, branch: Root, others: &[OwnedEventId]) -> Result<Root, Error> {
+    /// The state of all branches together; `branch` is that of the event that is being added.
+    async fn merged(
+        &self,
+        added: &Arc<Pdu>,
+        branch: Root,
+        others: &[OwnedEventId],
+    ) -> Result<Root, Error> {
         let mut roots = vec![branch];
         for id in others {
             let event = self.inner.events.get_latest(id).await?;
@@ -91,11 +96,11 @@ impl Draft<'_> {
                 event.ok_or_else(|| Error::Internal(format!("extremity {id} is missing")))?;
             roots.push(self.inner.state_after(&event).await?);
         }
-        self.inner.resolved(self.version, roots).await
+        self.inner.resolved_with(self.version, roots, Some(added)).await
     }
 
-    /// What the way to another state does to memberships.
-    pub(crate) async fn move_to(&mut self, new: Root) -> Result<Vec<MemberChange>, Error> {
+    /// What the way to another state does to memberships. `added` is not in the store yet.
+    async fn move_to(&mut self, new: Root, added: &Pdu) -> Result<Vec<MemberChange>, Error> {
         self.forked = true;
         let inner = self.inner;
         let old = self.state;
@@ -106,7 +111,11 @@ impl Draft<'_> {
                 continue;
             };
             let before = self.membership_in(old, &user).await?;
-            let after = inner.membership_of(&entry.event_id).await?;
+            let after = if entry.event_id == *added.event_id() {
+                added.membership().unwrap_or(MembershipState::Leave)
+            } else {
+                inner.membership_of(&entry.event_id).await?
+            };
             members.push(self.change_membership(user, entry.event_id, before, after).await?);
         }
         for entry in inner.trie.diff(new, old).await? {

@@ -118,7 +118,7 @@ impl Inner {
             Some("invited") => true,
             _ => return Ok(true),
         };
-        self.has_member_in(server, &event.pdu.room_id().to_owned(), state, invited_too).await
+        self.has_member_in(server, event.pdu.room_id(), state, invited_too).await
     }
 
     async fn has_member_in(

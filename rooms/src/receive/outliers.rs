@@ -126,7 +126,9 @@ pub(super) fn side_event(
 
 /// Each event after those of its auth events that are among the others. In a cycle, possible where
 /// senders choose event ids, somebody comes first and fails for it.
-fn auth_events_first(pdus: Vec<Arc<Pdu>>) -> Vec<Arc<Pdu>> {
+fn auth_events_first(mut pdus: Vec<Arc<Pdu>>) -> Vec<Arc<Pdu>> {
+    // In version 12 everything stands on the create event without naming it.
+    pdus.sort_by_key(|pdu| pdu.event_type() != "m.room.create");
     let by_id: HashMap<OwnedEventId, Arc<Pdu>> =
         pdus.iter().map(|pdu| (pdu.event_id().clone(), Arc::clone(pdu))).collect();
     let mut seen: HashSet<OwnedEventId> = HashSet::new();
