@@ -4,6 +4,7 @@ use accounts::Accounts;
 use axum::extract::FromRef;
 use client_api::{Gate, Sockets};
 use devices::Devices;
+use federation::Inbound;
 use metrics_exporter_prometheus::PrometheusHandle;
 use presence::Presence;
 use rooms::Rooms;
@@ -20,6 +21,7 @@ pub(crate) struct AppState {
     pub(crate) rooms: Rooms,
     pub(crate) sync: Sync,
     pub(crate) sockets: Sockets,
+    pub(crate) inbound: Inbound,
     pub(crate) metrics: Option<PrometheusHandle>,
 }
 
@@ -41,5 +43,6 @@ piece!(
     rooms: Rooms,
     sync: Sync,
     sockets: Sockets,
+    inbound: Inbound,
     metrics: Option<PrometheusHandle>,
 );

@@ -9,6 +9,42 @@ use storage::Store;
 
 use crate::{app_state::AppState, config::Config, health, identity, page};
 
+/// The ways to other servers.
+struct Peers {
+    config: federation::Config,
+    client: federation::Client,
+    keys: federation::KeyRing,
+    federates: bool,
+}
+
+impl Peers {
+    fn build(
+        config: &Config,
+        identity: &identity::Identity,
+        store: &Store,
+        clock: &SharedClock,
+    ) -> anyhow::Result<Self> {
+        let federates = config.federation.enabled;
+        let config = config.federation()?;
+        let (name, key) = (identity.server_name.clone(), identity.signing_key.clone());
+        let client = federation::Client::new(&config, name, key.clone(), clock.clone())
+            .context("cannot prepare for federation")?;
+        let (store, clock) = (store.clone(), clock.clone());
+        let keys = federation::KeyRing::new(&config, client.clone(), store, clock, key);
+        Ok(Self { config, client, keys, federates })
+    }
+
+    fn ports(&self) -> rooms::ports::Ports {
+        if !self.federates {
+            return rooms::ports::Ports::isolated();
+        }
+        rooms::ports::Ports {
+            remote: Arc::new(federation::Remote::new(self.client.clone())),
+            keys: Arc::new(self.keys.clone()),
+        }
+    }
+}
+
 /// A region in this process, without a listener.
 #[derive(Clone)]
 pub struct Region {
@@ -63,6 +99,7 @@ impl Region {
         let devices = devices::Devices::new(store.clone(), clock.clone(), rng.clone(), &tasks);
         let presence =
             presence::Presence::new(config.presence(), clock.clone(), &tasks, store.clone());
+        let peers = Peers::build(config, &identity, &store, &clock)?;
         let rooms = rooms::Rooms::new(
             config.rooms(),
             store.clone(),
@@ -70,7 +107,7 @@ impl Region {
             rng.clone(),
             identity.server_name,
             identity.signing_key,
-            rooms::ports::Ports::isolated(),
+            peers.ports(),
         )
         .context("cannot open the rooms")?;
         tasks.spawn_until_stopped("typing", rooms.clone().expire_typing());
@@ -95,11 +132,44 @@ impl Region {
             presence: presence.clone(),
             rooms: rooms.clone(),
             sync: sync.clone(),
-            rng,
+            rng: rng.clone(),
             tasks: tasks.clone(),
         });
-        let state =
-            AppState { gate, store, accounts, devices, presence, rooms, sync, sockets, metrics };
+        let sender = federation::Sender::new(
+            peers.config,
+            federation::SenderPieces {
+                client: peers.client,
+                store: store.clone(),
+                clock: clock.clone(),
+                rng,
+                tasks: tasks.clone(),
+                rooms: rooms.clone(),
+                presence: presence.clone(),
+            },
+        );
+        let inbound = federation::Inbound::new(federation::Pieces {
+            store: store.clone(),
+            clock,
+            tasks: tasks.clone(),
+            rooms: rooms.clone(),
+            accounts: accounts.clone(),
+            devices: devices.clone(),
+            presence: presence.clone(),
+            keys: peers.keys,
+            sender,
+        });
+        let state = AppState {
+            gate,
+            store,
+            accounts,
+            devices,
+            presence,
+            rooms,
+            sync,
+            sockets,
+            inbound,
+            metrics,
+        };
         Ok(Self { state, tasks })
     }
 
@@ -110,7 +180,8 @@ impl Region {
 
     /// Everything that is served.
     pub fn router(&self) -> Router {
-        client_api::router()
+        federation::router()
+            .merge(client_api::router())
             .merge(page::router())
             .merge(health::router())
             .with_state(self.state.clone())

@@ -12,7 +12,19 @@ mod keys;
 mod remote;
 mod x_matrix;
 
+mod sender;
+
+mod edus;
+mod error;
+mod extract;
+mod inbound;
+mod routes;
+mod transactions;
+
 pub use client::{Client, Limits, RequestError};
 pub use config::Config;
+pub use inbound::{Inbound, Pieces};
 pub use keys::KeyRing;
 pub use remote::Remote;
+pub use routes::router;
+pub use sender::{Sender, SenderPieces};

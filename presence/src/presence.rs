@@ -17,6 +17,7 @@ use crate::{
     changes::{ChangeLogGap, Changes, PresenceChange},
     config::Config,
     device::{Device, State, millis},
+    remote::Remotes,
     store::{LastSeen, LastSeenStore, StoreError},
     timers::Wheel,
     user::{User, UserPresence},
@@ -27,17 +28,18 @@ const SHARDS: usize = 64;
 const STATUS_BYTES_MAX: usize = 1024;
 const TICK: Duration = Duration::from_secs(1);
 
-/// The presence of local users. Cheap to clone.
+/// The presence of local users, and what other servers say of theirs. Cheap to clone.
 #[derive(Clone)]
 pub struct Presence {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    config: Config,
-    clock: SharedClock,
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) clock: SharedClock,
     store: LastSeenStore,
-    changes: Changes,
+    pub(crate) changes: Changes,
+    pub(crate) remotes: Remotes,
     hasher: RandomState,
     shards: Vec<Shard>,
 }
@@ -93,6 +95,7 @@ impl Presence {
         let presence = Self {
             inner: Arc::new(Inner {
                 changes: Changes::new(config.changes_kept),
+                remotes: Remotes::default(),
                 config,
                 clock,
                 store: LastSeenStore(store),
@@ -230,6 +233,9 @@ impl Presence {
 
     /// From memory, or when last seen from the store.
     pub async fn get(&self, user_id: &UserId) -> Result<UserPresence, StoreError> {
+        if let Some(remote) = self.inner.remotes.get(user_id) {
+            return Ok(remote);
+        }
         let user = self.inner.shard(user_id).users.read().get(user_id).map(Arc::clone);
         if let Some(user) = user {
             self.inner.load(&user).await;
@@ -247,6 +253,9 @@ impl Presence {
 
     /// From memory: `None` for who is offline and gone from it.
     pub fn get_cached(&self, user_id: &UserId) -> Option<UserPresence> {
+        if let Some(remote) = self.inner.remotes.get(user_id) {
+            return Some(remote);
+        }
         let user = self.inner.shard(user_id).users.read().get(user_id).map(Arc::clone)?;
         Some(self.inner.current(&user))
     }
@@ -271,6 +280,7 @@ impl Presence {
 
     /// Lets the timers up to now fire. A task does it every second; a test calls it.
     pub fn tick(&self, now_ms: u64) {
+        self.inner.remotes.expire(now_ms, &self.inner.changes);
         let mut due = Vec::new();
         for shard in &self.inner.shards {
             shard.wheel.lock().advance(now_ms, &mut due);

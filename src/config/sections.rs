@@ -27,6 +27,7 @@ section! {
     sections {
         storage: Storage,
         tls: Tls,
+        federation: Federation,
         registration: Registration,
         login: Login,
         rooms: Rooms,
@@ -74,6 +75,29 @@ section! {
         shared_secret: Option<String> = None,
         /// A link to the terms that a new user has to accept.
         terms_url: Option<String> = None,
+    }
+}
+
+section! {
+    /// Other servers.
+    pub struct Federation {
+        /// Whether this region talks to other servers. Its name then has to lead here: by DNS, or
+        /// by `/.well-known/matrix/server` on the host of that name.
+        enabled: bool = true,
+        /// Certificates (PEM files) of authorities that are trusted besides the public ones.
+        certificate_authorities: Vec<PathBuf> = Vec::new(),
+        /// Networks that may be connected to although they are private, such as "10.0.0.0/8".
+        allowed_addresses: Vec<String> = Vec::new(),
+        /// Networks that are never connected to, besides private and special ones.
+        denied_addresses: Vec<String> = Vec::new(),
+        /// Servers that are asked for the keys of servers that do not answer.
+        notaries: Vec<String> = Vec::new(),
+        /// Seconds before a server that did not answer is tried again; doubled each time.
+        retry_min_seconds: u64 = 10,
+        /// The longest such pause, in seconds.
+        retry_max_seconds: u64 = 3600,
+        /// Seconds for which presence is gathered before another server is told.
+        presence_seconds: u64 = 10,
     }
 }
 
@@ -216,6 +240,7 @@ impl Config {
             self.logging.format
         );
         self.accounts()?;
+        self.federation()?;
         self.client_api().map(drop)
     }
 
@@ -275,6 +300,35 @@ impl Config {
             trusted_proxies: client_api::TrustedProxies(proxies.collect::<anyhow::Result<_>>()?),
             legacy_websocket: http.legacy_websocket,
             ..client_api::Config::default()
+        })
+    }
+
+    pub(crate) fn federation(&self) -> anyhow::Result<federation::Config> {
+        let section = &self.federation;
+        let read = |path: &PathBuf| {
+            std::fs::read(path).with_context(|| {
+                format!("[federation] `certificate_authorities`: cannot read {}", path.display())
+            })
+        };
+        let networks = |key: &str, nets: &[String]| {
+            let parse = |net: &String| {
+                net.parse().with_context(|| format!("[federation] `{key}`: {net:?} is no network"))
+            };
+            nets.iter().map(parse).collect::<anyhow::Result<_>>()
+        };
+        let notary = |name: &String| {
+            OwnedServerName::try_from(name.as_str())
+                .with_context(|| format!("[federation] `notaries`: {name:?} is no server name"))
+        };
+        let authorities = section.certificate_authorities.iter().map(read);
+        Ok(federation::Config {
+            certificate_authorities: authorities.collect::<anyhow::Result<_>>()?,
+            allowed_addresses: networks("allowed_addresses", &section.allowed_addresses)?,
+            denied_addresses: networks("denied_addresses", &section.denied_addresses)?,
+            notaries: section.notaries.iter().map(notary).collect::<anyhow::Result<_>>()?,
+            retry_min: Duration::from_secs(section.retry_min_seconds.max(1)),
+            retry_max: Duration::from_secs(section.retry_max_seconds.max(1)),
+            presence_interval: Duration::from_secs(section.presence_seconds),
         })
     }
 

@@ -1,0 +1,111 @@
+//! Notices of other servers: typing, receipts, presence, messages to devices. Each is believed of
+//! the users of the server that sends it only; what is wrong with one never hurts another.
+
+mod presence;
+mod receipts;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ruma::{OwnedRoomId, OwnedUserId, ServerName};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::inbound::Inbound;
+
+/// Senders renew typing before it ends by itself.
+const TYPING: Duration = Duration::from_secs(30);
+
+#[derive(Deserialize)]
+struct Edu<'a> {
+    edu_type: String,
+    #[serde(borrow)]
+    content: &'a RawValue,
+}
+
+impl Inbound {
+    pub(crate) async fn receive_edus(&self, origin: &ServerName, edus: Vec<Box<RawValue>>) {
+        for edu in &edus {
+            let Ok(Edu { edu_type, content }) = serde_json::from_str(edu.get()) else { continue };
+            let result = match edu_type.as_str() {
+                "m.typing" => self.receive_typing(origin, content).await,
+                "m.receipt" => self.receive_receipts(origin, content).await,
+                "m.presence" => self.receive_presence(origin, content),
+                "m.direct_to_device" => self.receive_to_device(origin, content).await,
+                _ => Ok(()),
+            };
+            if let Err(reason) = result {
+                tracing::debug!(%origin, edu_type, reason, "a notice is left aside");
+            }
+        }
+    }
+
+    async fn receive_typing(&self, origin: &ServerName, content: &RawValue) -> Result<(), String> {
+        #[derive(Deserialize)]
+        struct Typing {
+            room_id: OwnedRoomId,
+            user_id: OwnedUserId,
+            typing: bool,
+        }
+        let Typing { room_id, user_id, typing } = parse(content)?;
+        own(origin, &user_id)?;
+        let rooms = &self.inner.rooms;
+        if !rooms.allows_server(origin, &room_id).await.map_err(text)? {
+            return Err("the room's access control list denies the server".to_owned());
+        }
+        let result = if typing {
+            rooms.start_typing(&room_id, &user_id, TYPING).await
+        } else {
+            rooms.stop_typing(&room_id, &user_id).await
+        };
+        result.map_err(text)
+    }
+
+    async fn receive_to_device(
+        &self,
+        origin: &ServerName,
+        content: &RawValue,
+    ) -> Result<(), String> {
+        #[derive(Deserialize)]
+        struct ToDevice {
+            sender: OwnedUserId,
+            #[serde(rename = "type")]
+            event_type: String,
+            message_id: String,
+            messages: devices::ToDeviceMessages,
+        }
+        let ToDevice { sender, event_type, message_id, mut messages } = parse(content)?;
+        own(origin, &sender)?;
+        messages.retain(|user, _| user.server_name() == self.server_name());
+        // The message's id takes the place of a transaction's: sent twice, it arrives once.
+        let device = ruma::OwnedDeviceId::from(format!("federation:{origin}"));
+        let txn_id = ruma::OwnedTransactionId::from(message_id);
+        let send = devices::SendToDevice {
+            sender: &sender,
+            device_id: &device,
+            event_type: &event_type,
+            txn_id: &txn_id,
+            messages: &messages,
+        };
+        self.inner.devices.send_to_device(send).await.map_err(text)
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(content: &'a RawValue) -> Result<T, String> {
+    serde_json::from_str(content.get()).map_err(text)
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// A server speaks for its own users only.
+fn own(origin: &ServerName, user: &ruma::UserId) -> Result<(), String> {
+    if user.server_name() == origin {
+        Ok(())
+    } else {
+        Err(format!("{user} is not a user of {origin}"))
+    }
+}
+
+/// `{room: {type: {user: …}}}`
+type Receipts<'a> = BTreeMap<OwnedRoomId, BTreeMap<String, BTreeMap<String, &'a RawValue>>>;

@@ -1,0 +1,67 @@
+//! `m.presence`: read entry by entry, since deployed servers leave out or break single fields.
+
+use presence::RemotePresence;
+use ruma::{OwnedUserId, ServerName, presence::PresenceState};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+use super::{own, parse};
+use crate::inbound::Inbound;
+
+/// Users of one notice that are looked at.
+const ENTRIES_MAX: usize = 200;
+const STATUS_CHARS_MAX: usize = 1024;
+
+#[derive(Deserialize)]
+struct Presence<'a> {
+    #[serde(borrow)]
+    push: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    user_id: OwnedUserId,
+    presence: String,
+    /// Milliseconds; clocks that differ make it negative.
+    #[serde(default)]
+    last_active_ago: Value,
+    #[serde(default)]
+    status_msg: Value,
+    #[serde(default)]
+    currently_active: Value,
+}
+
+impl Inbound {
+    pub(super) fn receive_presence(
+        &self,
+        origin: &ServerName,
+        content: &RawValue,
+    ) -> Result<(), String> {
+        let Presence { push } = parse(content)?;
+        for entry in push.into_iter().take(ENTRIES_MAX) {
+            let Ok(entry) = parse::<Entry>(entry) else { continue };
+            if own(origin, &entry.user_id).is_err() {
+                continue;
+            }
+            let state = match entry.presence.as_str() {
+                "online" => PresenceState::Online,
+                // Synapse's `org.matrix.msc3026.busy` among them.
+                "unavailable" | "busy" | "org.matrix.msc3026.busy" => PresenceState::Unavailable,
+                "offline" => PresenceState::Offline,
+                _ => continue,
+            };
+            let status: Option<String> = entry
+                .status_msg
+                .as_str()
+                .map(|status| status.chars().take(STATUS_CHARS_MAX).collect());
+            let remote = RemotePresence {
+                state,
+                last_active_ago: entry.last_active_ago.as_f64().map(|ago| ago.max(0.0) as u64),
+                status_msg: status,
+                currently_active: entry.currently_active.as_bool().unwrap_or(false),
+            };
+            self.inner.presence.receive_remote(&entry.user_id, remote);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! What another server is told when it is refused.
+
+use std::borrow::Cow;
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use rooms::ports::RemoteError;
+use serde_json::{Map, Value, json};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Error {
+    status: StatusCode,
+    errcode: Cow<'static, str>,
+    message: String,
+    extra: Map<String, Value>,
+}
+
+impl Error {
+    pub(crate) fn new(
+        status: StatusCode,
+        errcode: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        let errcode = Cow::Borrowed(errcode);
+        Self { status, errcode, message: message.into(), extra: Map::new() }
+    }
+
+    fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.extra.insert(key.to_owned(), value.into());
+        self
+    }
+
+    pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED", message)
+    }
+
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "M_FORBIDDEN", message)
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "M_NOT_FOUND", message)
+    }
+
+    pub(crate) fn bad_json(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "M_BAD_JSON", message)
+    }
+
+    pub(crate) fn invalid_param(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "M_INVALID_PARAM", message)
+    }
+
+    pub(crate) fn too_large(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE", message)
+    }
+
+    /// A failure of ours. `cause` is for the log only.
+    pub(crate) fn internal(cause: &dyn std::fmt::Display) -> Self {
+        tracing::error!(error = %cause, "a request of another server failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN", "Internal server error")
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let mut body = self.extra;
+        body.insert("errcode".to_owned(), self.errcode.as_ref().into());
+        body.insert("error".to_owned(), self.message.into());
+        (self.status, axum::Json(Value::Object(body))).into_response()
+    }
+}
+
+/// What a handler of a panic answers.
+pub(crate) fn panicked() -> Response {
+    let body = json!({"errcode": "M_UNKNOWN", "error": "Internal server error"});
+    (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(body)).into_response()
+}
+
+impl From<rooms::Error> for Error {
+    fn from(error: rooms::Error) -> Self {
+        use rooms::Error as E;
+        let text = error.to_string();
+        match error {
+            E::NotFound(_) => Self::not_found(text),
+            E::Forbidden(_) | E::NotJoined | E::GuestsForbidden => Self::forbidden(text),
+            E::UnableToGrantJoin => {
+                Self::new(StatusCode::BAD_REQUEST, "M_UNABLE_TO_GRANT_JOIN", text)
+            }
+            E::IncompatibleRoomVersion(version) => {
+                Self::new(StatusCode::BAD_REQUEST, "M_INCOMPATIBLE_ROOM_VERSION", text)
+                    .with("room_version", version)
+            }
+            E::UnsupportedRoomVersion(_) => {
+                Self::new(StatusCode::BAD_REQUEST, "M_UNSUPPORTED_ROOM_VERSION", text)
+            }
+            E::BadJson(_) => Self::bad_json(text),
+            E::TooLarge(_) => Self::too_large(text),
+            E::InvalidParam(_)
+            | E::BadAlias(_)
+            | E::BadRelation(_)
+            | E::DuplicateAnnotation
+            | E::RoomInUse
+            | E::InvalidRoomState(_)
+            | E::WrongMembership { .. } => Self::invalid_param(text),
+            E::Remote(RemoteError::Unreachable { .. } | RemoteError::Malformed { .. }) => {
+                Self::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", text)
+            }
+            E::Remote(RemoteError::Refused { .. }) => Self::forbidden(text),
+            E::LowSpace => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "M_RESOURCE_LIMIT_EXCEEDED",
+                "The server's disk is nearly full",
+            ),
+            E::Internal(_) => Self::internal(&text),
+        }
+    }
+}
+
+impl From<storage::ReadError> for Error {
+    fn from(error: storage::ReadError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<storage::CommitError> for Error {
+    fn from(error: storage::CommitError) -> Self {
+        match error {
+            storage::CommitError::LowSpace => rooms::Error::LowSpace.into(),
+            other => Self::internal(&other),
+        }
+    }
+}

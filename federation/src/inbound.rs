@@ -1,0 +1,127 @@
+//! What answers other servers, and what it needs for that.
+
+use std::sync::Arc;
+
+use accounts::Accounts;
+use devices::Devices;
+use events::RequestToSign;
+use http::{HeaderMap, header};
+use presence::Presence;
+use rooms::Rooms;
+use ruma::{OwnedServerName, ServerName};
+use stdx::{SharedClock, Tasks};
+use storage::Store;
+
+use crate::{KeyRing, Sender, error::Error, transactions::Transactions, x_matrix::XMatrix};
+
+/// The pieces that the server-server API is made of.
+pub struct Pieces {
+    pub store: Store,
+    pub clock: SharedClock,
+    pub tasks: Tasks,
+    pub rooms: Rooms,
+    pub accounts: Accounts,
+    pub devices: Devices,
+    pub presence: Presence,
+    pub keys: KeyRing,
+    pub sender: Sender,
+}
+
+/// Handlers' way to the pieces. Cheap to clone.
+#[derive(Clone)]
+pub struct Inbound {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) clock: SharedClock,
+    pub(crate) tasks: Tasks,
+    pub(crate) rooms: Rooms,
+    pub(crate) accounts: Accounts,
+    pub(crate) devices: Devices,
+    pub(crate) presence: Presence,
+    pub(crate) keys: KeyRing,
+    pub(crate) sender: Sender,
+    pub(crate) transactions: Transactions,
+}
+
+/// A request, as far as its signature covers it.
+pub(crate) struct Claim<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) uri: &'a str,
+    pub(crate) content: Option<&'a [u8]>,
+}
+
+impl Inbound {
+    pub fn new(pieces: Pieces) -> Self {
+        let Pieces { store, clock, tasks, rooms, accounts, devices, presence, keys, sender } =
+            pieces;
+        let transactions = Transactions::default();
+        let inner = Inner {
+            store,
+            clock,
+            tasks,
+            rooms,
+            accounts,
+            devices,
+            presence,
+            keys,
+            sender,
+            transactions,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn server_name(&self) -> &ServerName {
+        self.inner.rooms.server_name()
+    }
+
+    /// Whose request it is, by its signature: section "Request Authentication".
+    pub(crate) async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        claim: &Claim<'_>,
+    ) -> Result<OwnedServerName, Error> {
+        let claims: Vec<XMatrix> = headers
+            .get_all(header::AUTHORIZATION)
+            .iter()
+            .filter_map(|value| XMatrix::parse(value.to_str().ok()?))
+            .collect();
+        let mut problem = Error::unauthorized("Missing or malformed Authorization header");
+        for header in claims {
+            match self.check(&header, claim).await {
+                Ok(()) => {
+                    self.inner.keys.heard_from(&header.origin);
+                    self.inner.sender.heard_from(&header.origin);
+                    return Ok(header.origin);
+                }
+                Err(error) => problem = error,
+            }
+        }
+        Err(problem)
+    }
+
+    async fn check(&self, header: &XMatrix, claim: &Claim<'_>) -> Result<(), Error> {
+        let XMatrix { origin, destination, key, sig } = header;
+        if destination.as_ref().is_some_and(|name| name != self.server_name()) {
+            return Err(Error::unauthorized("The request is for another server"));
+        }
+        if origin == self.server_name() {
+            return Err(Error::unauthorized("The request says that it is from this server"));
+        }
+        let known = self.inner.keys.request_key(origin, key).await;
+        let known = known.ok_or_else(|| {
+            Error::unauthorized(format!("The key {key} of {origin} is not known, or not any more"))
+        })?;
+        let request = RequestToSign {
+            method: claim.method,
+            uri: claim.uri,
+            origin,
+            destination: destination.as_deref(),
+            content: claim.content,
+        };
+        events::verify_request(&request, &known, sig)
+            .map_err(|error| Error::unauthorized(error.to_string()))
+    }
+}

@@ -1,0 +1,112 @@
+//! Follows the log of facts from a durable position.
+
+use std::time::Duration;
+
+use rooms::{ReceiptFact, RelayFact, RoomEventFact, stream};
+use ruma::{OwnedRoomId, RoomId, events::room::member::MembershipState};
+use storage::LoggedFact;
+
+use super::{Sender, outbox::Relayed};
+
+/// After a failure of the store, which usually ends the process.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Facts after which the position is written although nothing was relayed, so that a start does not
+/// read the whole log again.
+const CHECKPOINT: u64 = 100_000;
+
+impl Sender {
+    pub(super) async fn follow_log(self) {
+        let outbox = &self.inner.outbox;
+        let store = outbox.store().clone();
+        let from = loop {
+            match outbox.followed().await {
+                // What happened before this server federated was nobody else's business.
+                Ok(known) => break known.unwrap_or_else(|| store.log().position()),
+                Err(error) => tracing::error!(%error, "the outbox cannot be read"),
+            }
+            tokio::time::sleep(PAUSE).await;
+        };
+        self.wake_all().await;
+        let mut written = from;
+        let mut follower = store.follow(from);
+        loop {
+            let facts = match follower.next().await {
+                Ok(Some(facts)) => facts,
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::error!(%error, "the log cannot be read");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let Some(last) = facts.last().map(|fact| fact.position) else { continue };
+            let relayed: Vec<Relayed> = facts.iter().filter_map(relayed).collect();
+            if !relayed.is_empty() || last > written + CHECKPOINT {
+                while let Err(error) = outbox.add(&relayed, last).await {
+                    tracing::error!(%error, "the outbox cannot be written");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                written = last;
+            }
+            for server in relayed.iter().flat_map(|relayed| &relayed.servers) {
+                self.wake(server);
+            }
+            for fact in facts.iter() {
+                self.notice(fact).await;
+            }
+        }
+    }
+
+    /// Destinations that something has been waiting for since before the start.
+    async fn wake_all(&self) {
+        match self.inner.outbox.destinations().await {
+            Ok(servers) => servers.iter().for_each(|server| self.wake(server)),
+            Err(error) => tracing::error!(%error, "the destinations cannot be read"),
+        }
+    }
+
+    /// What others are told if it can be done.
+    async fn notice(&self, logged: &LoggedFact) {
+        match logged.fact.stream {
+            stream::RECEIPT => {
+                if let (Some(receipt), Ok(room)) =
+                    (ReceiptFact::from_fact(&logged.fact), RoomId::parse(&*logged.fact.subject))
+                {
+                    self.notice_receipt(room, receipt).await;
+                }
+            }
+            stream::EVENT => {
+                let fact = RoomEventFact::from_fact(&logged.fact);
+                let membership = fact.and_then(|fact| fact.membership);
+                if let (Some((user, MembershipState::Join)), Ok(room)) =
+                    (membership, RoomId::parse(&*logged.fact.subject))
+                {
+                    self.introduce(&room, &user).await;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    async fn notice_receipt(&self, room: OwnedRoomId, receipt: ReceiptFact) {
+        let is_local = receipt.user_id.server_name() == self.inner.client.server_name();
+        if !is_local || receipt.kind != "m.read" {
+            return;
+        }
+        let now = self.inner.clock.now_ms();
+        for server in self.servers_in(&room).await {
+            let key = (room.clone(), receipt.user_id.clone(), receipt.thread.clone());
+            let destination = self.destination(&server);
+            destination.pending.lock().add_receipt(key, receipt.event_id.clone(), now);
+            self.wake(&server);
+        }
+    }
+}
+
+fn relayed(logged: &LoggedFact) -> Option<Relayed> {
+    if logged.fact.stream != stream::RELAY {
+        return None;
+    }
+    let RelayFact { event_id, servers } = RelayFact::from_fact(&logged.fact)?;
+    Some(Relayed { position: logged.position, event_id, servers })
+}

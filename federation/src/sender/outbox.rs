@@ -1,0 +1,128 @@
+//! What must arrive: events by destination, in the order in which they happened.
+
+use ruma::{OwnedEventId, OwnedServerName, ServerName};
+use serde::{Deserialize, Serialize};
+use storage::{Batch, CommitError, First, Position, Range, ReadError, Store, Table, Versioned};
+
+struct Events;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct EventRecord {
+    event_id: OwnedEventId,
+}
+
+impl Versioned for EventRecord {
+    const VERSION: u8 = 1;
+    type Previous = First;
+}
+
+impl Table for Events {
+    const NAME: &'static str = "federation_outbox";
+    /// Destination.
+    type Partition = String;
+    /// Of the fact.
+    type Sort = u64;
+    type Value = EventRecord;
+}
+
+/// Servers that something was ever sent to.
+struct Destinations;
+
+impl Table for Destinations {
+    const NAME: &'static str = "federation_destinations";
+    type Partition = u32;
+    type Sort = String;
+    type Value = ();
+}
+
+/// How far the log was followed.
+struct Followed;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct FollowedRecord {
+    position: Position,
+}
+
+impl Versioned for FollowedRecord {
+    const VERSION: u8 = 1;
+    type Previous = First;
+}
+
+impl Table for Followed {
+    const NAME: &'static str = "federation_followed";
+    type Partition = u32;
+    type Sort = ();
+    type Value = FollowedRecord;
+}
+
+/// An event for some servers.
+pub(super) struct Relayed {
+    pub(super) position: Position,
+    pub(super) event_id: OwnedEventId,
+    pub(super) servers: Vec<OwnedServerName>,
+}
+
+pub(super) struct Outbox {
+    store: Store,
+}
+
+impl Outbox {
+    pub(super) fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// `None` before the first event.
+    pub(super) async fn followed(&self) -> Result<Option<Position>, ReadError> {
+        let record = self.store.get::<Followed>(0, ()).await?;
+        Ok(record.map(|record| record.position))
+    }
+
+    /// Durable on return: the events are in the outboxes, and the log was followed up to there.
+    pub(super) async fn add(
+        &self,
+        events: &[Relayed],
+        followed: Position,
+    ) -> Result<(), CommitError> {
+        let mut batch = Batch::new();
+        batch.put::<Followed>(0, (), &FollowedRecord { position: followed });
+        for Relayed { position, event_id, servers } in events {
+            let record = EventRecord { event_id: event_id.clone() };
+            for server in servers {
+                batch.derive_put::<Events>(server.as_str(), *position, &record);
+                batch.derive_put::<Destinations>(0, server.as_str(), &());
+            }
+        }
+        self.store.commit(batch).await.map(drop)
+    }
+
+    /// The oldest events for a destination.
+    pub(super) async fn next(
+        &self,
+        server: &ServerName,
+        limit: usize,
+    ) -> Result<Vec<(Position, OwnedEventId)>, ReadError> {
+        let rows = self.store.scan::<Events>(server.as_str(), Range::all().limit(limit)).await?;
+        Ok(rows.into_iter().map(|row| (row.sort, row.value.event_id)).collect())
+    }
+
+    pub(super) async fn remove(
+        &self,
+        server: &ServerName,
+        positions: &[Position],
+    ) -> Result<(), CommitError> {
+        let mut batch = Batch::new();
+        for position in positions {
+            batch.delete::<Events>(server.as_str(), *position);
+        }
+        self.store.commit(batch).await.map(drop)
+    }
+
+    pub(super) async fn destinations(&self) -> Result<Vec<OwnedServerName>, ReadError> {
+        let rows = self.store.scan::<Destinations>(0, Range::all()).await?;
+        Ok(rows.into_iter().filter_map(|row| ServerName::parse(row.sort).ok()).collect())
+    }
+}

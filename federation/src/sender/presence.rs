@@ -1,0 +1,154 @@
+//! Tells other servers who of ours is there: the latest state of each, to those who share a room
+//! with them.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use ruma::{
+    OwnedServerName, OwnedUserId, RoomId, ServerName, UserId,
+    events::room::member::MembershipState, presence::PresenceState,
+};
+use serde_json::{Value, json};
+use tokio::{sync::broadcast::error::RecvError, time::Instant};
+
+use super::Sender;
+
+/// States in one EDU.
+pub(super) const STATES_MAX: usize = 50;
+/// For how long it is remembered which servers share a room with a user.
+const FRESH: Duration = Duration::from_secs(60);
+/// Users of whom that is remembered.
+const USERS_MAX: usize = 100_000;
+/// "FEDERATION_PING_INTERVAL" of deployed servers, which believe nobody for more than half an hour.
+const REFRESH: Duration = Duration::from_secs(25 * 60);
+
+/// Which servers share a room with a user, as of a moment ago.
+#[derive(Default)]
+pub(super) struct Reach(Mutex<HashMap<OwnedUserId, (Instant, Arc<[OwnedServerName]>)>>);
+
+impl Sender {
+    pub(super) async fn follow_presence(self) {
+        let mut changes = self.inner.presence.changes();
+        let mut refresh = tokio::time::interval(REFRESH);
+        refresh.tick().await;
+        let mut online: BTreeSet<OwnedUserId> = BTreeSet::new();
+        loop {
+            tokio::select! {
+                change = changes.recv() => {
+                    let user = match change {
+                        Ok(change) => change.user_id,
+                        Err(RecvError::Lagged(_)) => continue,
+                        Err(RecvError::Closed) => return,
+                    };
+                    if user.server_name() != self.inner.client.server_name() {
+                        continue;
+                    }
+                    self.tell_of(&user).await;
+                    match self.inner.presence.get_cached(&user) {
+                        Some(now) if now.presence != PresenceState::Offline => {
+                            online.insert(user);
+                        }
+                        _ => {
+                            online.remove(&user);
+                        }
+                    }
+                }
+                // Otherwise the others take them for gone.
+                _ = refresh.tick() => {
+                    for user in online.clone() {
+                        self.tell_of(&user).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn tell_of(&self, user: &UserId) {
+        for server in self.reach_of(user).await.iter() {
+            self.tell_of_to(user, server);
+        }
+    }
+
+    fn tell_of_to(&self, user: &UserId, server: &ServerName) {
+        self.destination(server).pending.lock().add_presence(user.to_owned());
+        self.wake(server);
+    }
+
+    async fn reach_of(&self, user: &UserId) -> Arc<[OwnedServerName]> {
+        let now = Instant::now();
+        if let Some((at, servers)) = self.inner.reach.0.lock().get(user)
+            && now.duration_since(*at) < FRESH
+        {
+            return Arc::clone(servers);
+        }
+        let mut servers = BTreeSet::new();
+        match self.inner.rooms.rooms_of(user).await {
+            Ok(rooms) => {
+                for room in rooms.iter().filter(|room| room.membership == MembershipState::Join) {
+                    servers.extend(self.servers_in(&room.room_id).await);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "whom to tell cannot be read"),
+        }
+        let servers: Arc<[OwnedServerName]> = servers.into_iter().collect();
+        let mut reach = self.inner.reach.0.lock();
+        if reach.len() >= USERS_MAX {
+            reach.clear();
+        }
+        reach.insert(user.to_owned(), (now, Arc::clone(&servers)));
+        servers
+    }
+
+    /// Somebody joined a room: one of ours is told of to the servers there, or a server that is new
+    /// there is told of those of ours that are.
+    pub(super) async fn introduce(&self, room: &RoomId, user: &UserId) {
+        self.inner.reach.0.lock().remove(user);
+        let is_there = |user: &UserId| {
+            let presence = self.inner.presence.get_cached(user);
+            presence.is_some_and(|now| now.presence != PresenceState::Offline)
+        };
+        if user.server_name() == self.inner.client.server_name() {
+            if is_there(user) {
+                for server in self.servers_in(room).await {
+                    self.tell_of_to(user, &server);
+                }
+            }
+            return;
+        }
+        let Ok(Some(view)) = self.inner.rooms.room(room).await else { return };
+        for local in view.local_joined.iter() {
+            self.inner.reach.0.lock().remove(local);
+            if is_there(local) {
+                self.tell_of_to(local, user.server_name());
+            }
+        }
+    }
+
+    /// The content of an `m.presence` EDU.
+    pub(super) async fn presence_of(&self, users: &[OwnedUserId]) -> Value {
+        let now = self.inner.clock.now_ms();
+        let mut push = Vec::with_capacity(users.len());
+        for user in users {
+            let Ok(presence) = self.inner.presence.get(user).await else { continue };
+            let mut entry = json!({
+                "user_id": user,
+                "presence": presence.presence,
+                "last_active_ago": presence
+                    .last_active_ts
+                    .map_or(0, |ts| now.saturating_sub(ts)),
+            });
+            if let Some(status) = &presence.status_msg {
+                entry["status_msg"] = (**status).into();
+            }
+            if presence.presence == PresenceState::Online {
+                entry["currently_active"] = presence.currently_active.into();
+            }
+            push.push(entry);
+        }
+        json!({ "push": push })
+    }
+}
