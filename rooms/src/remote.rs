@@ -5,13 +5,14 @@
 
 mod backfill;
 mod candidates;
+mod flights;
 mod invite;
 mod join;
 mod knock;
 mod leave;
 mod queries;
 
-pub(crate) use self::join::JoinFlights;
+pub(crate) use self::flights::Flights;
 use crate::ports::RemoteError;
 
 /// The more telling of two reasons why nothing came of a request.

@@ -12,7 +12,7 @@ use storage::Store;
 
 use crate::{
     Error, RoomView, aliases::AliasClaims, directory::Directory, peers::AclCache, ports::Ports,
-    relations::Summaries, remote::JoinFlights, room::RoomMap, stored_event::EventStore, trie::Trie,
+    relations::Summaries, remote::Flights, room::RoomMap, stored_event::EventStore, trie::Trie,
     typing::Typing,
 };
 
@@ -62,7 +62,7 @@ pub(crate) struct Inner {
     pub(crate) summaries: Summaries,
     pub(crate) typing: Typing,
     pub(crate) acls: AclCache,
-    pub(crate) join_flights: JoinFlights,
+    pub(crate) join_flights: Flights,
     /// When the newest room was created, in milliseconds.
     last_creation: AtomicU64,
 }
@@ -90,7 +90,7 @@ impl Rooms {
             summaries: Summaries::default(),
             typing: Typing::default(),
             acls: AclCache::default(),
-            join_flights: JoinFlights::default(),
+            join_flights: Flights::default(),
             last_creation: AtomicU64::new(0),
             store,
             clock,

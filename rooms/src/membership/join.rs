@@ -16,7 +16,11 @@ impl Rooms {
     pub async fn join(&self, request: JoinRequest<'_>) -> Result<(), Error> {
         let inner = &*self.inner;
         if !inner.is_resident(request.room_id).await? {
-            return inner.join_remotely(&request).await;
+            let _flight = inner.join_flights.enter(request.room_id).await;
+            // Whoever was faster may have brought the room here.
+            if !inner.is_resident(request.room_id).await? {
+                return inner.join_remotely(&request).await;
+            }
         }
         match self.join_here(&request).await {
             Err(Error::UnableToGrantJoin) => match inner.join_remotely(&request).await {

@@ -31,7 +31,7 @@ impl Inner {
     /// room already takes the join as one more event.
     pub(crate) async fn found_room(&self, found: FoundRoom) -> Result<(), Error> {
         let FoundRoom { room_id, version, join, state } = found;
-        let state = self.state_of(&state).await?;
+        let state = self.state_of(&room_id, &state).await?;
         let create = state.get(&("m.room.create".to_owned(), String::new()));
         let create = create.ok_or_else(|| unusable("the room has no create event"))?;
         if let Some(implied) = version
@@ -46,6 +46,12 @@ impl Inner {
         let create = create.ok_or_else(|| unusable("the room has no create event"))?;
         let create = Arc::clone(&create.pdu);
         let root = self.new_root(state)?;
+        if !version.room_id_is_create_hash() && !join.auth_events().contains(create.event_id()) {
+            return Err(unusable("the join stands on another create event"));
+        }
+        if !self.unknown(join.auth_events().iter()).await?.is_empty() {
+            return Err(unusable("an auth event of the join is not there"));
+        }
         if let Err(reason) = self.check_auth_events(version, &join, &Held::new()).await? {
             return Err(Error::Forbidden(reason));
         }
@@ -65,7 +71,13 @@ impl Inner {
             draft.found(join, root).await?;
             return self.submit_new_room(draft, more).await?.durable(self).await;
         };
-        if !writer.view().local_joined.is_empty() {
+        let known = writer.view();
+        if known.create.event_id() != create.event_id()
+            || known.version.as_str() != version.as_str()
+        {
+            return Err(unusable("another room with this id is known"));
+        }
+        if !known.local_joined.is_empty() {
             drop(writer);
             let gap = Some(root);
             let taken = self.take(&room_id, join, gap, Relay::Nobody, Strictness::Refuse).await?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use events::{Pdu, StateMap};
 use futures_util::{StreamExt as _, stream};
-use ruma::{OwnedEventId, ServerName};
+use ruma::{OwnedEventId, RoomId, ServerName};
 
 use super::{Dropped, ReceiveError};
 use crate::{
@@ -190,22 +190,27 @@ impl Inner {
             self.usable(view, pdus, STATE_MAX).await
         };
         self.hold_outliers(view.version, found).await?;
-        let state = self.state_of(&ids.state).await?;
+        let state = self.state_of(&view.room_id, &ids.state).await?;
         if state.is_empty() {
             return Err(ReceiveError::MissingContext("nothing before it can be had".to_owned()));
         }
         Ok(self.new_root(state)?)
     }
 
-    /// The state that these events make; those that are not known or were rejected are left out.
-    pub(crate) async fn state_of(&self, ids: &[OwnedEventId]) -> Result<StateMap, Error> {
+    /// The state that these events of the room make; those that are not known or were rejected are
+    /// left out.
+    pub(crate) async fn state_of(
+        &self,
+        room: &RoomId,
+        ids: &[OwnedEventId],
+    ) -> Result<StateMap, Error> {
         let mut state = StateMap::new();
         for id in ids {
             let Some(event) = self.events.get_latest(id).await? else {
                 tracing::warn!(event_id = %id, "an event of a state could not be had");
                 continue;
             };
-            if event.status == EventStatus::Rejected {
+            if event.status == EventStatus::Rejected || event.pdu.room_id() != room {
                 continue;
             }
             if let Some(state_key) = event.pdu.state_key() {

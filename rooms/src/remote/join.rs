@@ -1,11 +1,9 @@
 //! Joining a room through a server that is in it: `make_join`, `send_join`.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use events::{Pdu, RoomVersion, TemplateExpectation};
-use parking_lot::Mutex;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName};
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use events::{BuildError, Pdu, RoomVersion, TemplateExpectation};
+use ruma::{OwnedEventId, OwnedServerName, RoomId, ServerName};
 
 use super::worse;
 use crate::{
@@ -16,36 +14,13 @@ use crate::{
     rooms::Inner,
 };
 
-/// Joins under way, by room: a second one waits and finds the room there. Not the room's writer:
-/// that one is never held while others are asked.
-#[derive(Default)]
-pub(crate) struct JoinFlights(Mutex<HashMap<OwnedRoomId, Arc<AsyncMutex<()>>>>);
-
-impl JoinFlights {
-    async fn enter(&self, room: &RoomId) -> OwnedMutexGuard<()> {
-        let flight = Arc::clone(self.0.lock().entry(room.to_owned()).or_default());
-        flight.lock_owned().await
-    }
-
-    fn leave(&self, room: &RoomId, guard: OwnedMutexGuard<()>) {
-        drop(guard);
-        let mut flights = self.0.lock();
-        if flights.get(room).is_some_and(|flight| Arc::strong_count(flight) == 1) {
-            flights.remove(room);
-        }
-    }
-}
-
 impl Inner {
-    /// Durable on return.
+    /// Asks one server after the other. Durable on return.
     pub(crate) async fn join_remotely(&self, request: &JoinRequest<'_>) -> Result<(), Error> {
-        let guard = self.join_flights.enter(request.room_id).await;
-        let result = self.join_through_any(request).await;
-        self.join_flights.leave(request.room_id, guard);
-        result
-    }
-
-    async fn join_through_any(&self, request: &JoinRequest<'_>) -> Result<(), Error> {
+        // Whether guests may come in is not known before they are in.
+        if request.guest {
+            return Err(Error::GuestsForbidden);
+        }
         let candidates = self.candidates(request.room_id, request.user, &request.via).await?;
         let mut reason = None;
         for server in &candidates {
@@ -75,7 +50,13 @@ impl Inner {
         let join = self.taken_join(server, version, &pdu, &sent).await?;
         let state = self.hold_state(server, version, room, sent).await?;
         let found = FoundRoom { room_id: room.to_owned(), version, join, state };
-        self.found_room(found).await
+        self.found_room(found).await.map_err(|error| match error {
+            // Another server may give a state that allows the join.
+            Error::InvalidRoomState(reason) | Error::Forbidden(reason) => {
+                malformed(server, &reason)
+            }
+            other => other,
+        })
     }
 
     /// A template of the server, checked, completed and signed.
@@ -92,6 +73,10 @@ impl Inner {
         let template = remote.make(server, handshake, room, user, &versions).await?;
         let version = RoomVersion::parse(&template.room_version)
             .ok_or_else(|| malformed(server, "the room's version is not one that was offered"))?;
+        let known = self.view(room).await?;
+        if known.is_some_and(|view| view.version.as_str() != version.as_str()) {
+            return Err(malformed(server, "the room has another version"));
+        }
         let expected = TemplateExpectation {
             room_id: room,
             user,
@@ -106,7 +91,11 @@ impl Inner {
         let name = &self.server_name;
         let pdu =
             events::complete_template(&template.event, &expected, now, &self.key, name, version)
-                .map_err(|error| malformed(server, &error.to_string()))?;
+                .map_err(|error| match error {
+                    // What is large is what the client said.
+                    BuildError::TooLarge(reason) => Error::TooLarge(reason),
+                    other => malformed(server, &other.to_string()),
+                })?;
         Ok((pdu, version))
     }
 
@@ -118,14 +107,19 @@ impl Inner {
         own: &Pdu,
         sent: &SentJoin,
     ) -> Result<Arc<Pdu>, Error> {
-        let json = sent.event.clone().unwrap_or_else(|| own.json().clone());
+        if events::required_servers(own, version).len() == 1 {
+            return Ok(Arc::new(own.clone()));
+        }
+        let json = sent.event.clone();
+        let json = json.ok_or_else(|| malformed(server, "the join is not signed by its server"))?;
         let checked = self.verified(version, own.room_id(), vec![json]).await;
         let pdu = match checked.into_iter().next() {
             Some(Ok(pdu)) => pdu,
             Some(Err(dropped)) => return Err(malformed(server, &dropped.reason)),
             None => return Err(Error::Internal("a verdict is missing".to_owned())),
         };
-        if pdu.event_id() != own.event_id() {
+        // The id does not cover all of the content.
+        if pdu.event_id() != own.event_id() || pdu.content_str() != own.content_str() {
             return Err(malformed(server, "the join is another event than the one sent"));
         }
         Ok(pdu)
