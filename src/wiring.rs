@@ -110,6 +110,10 @@ impl Region {
             peers.ports(),
         )
         .context("cannot open the rooms")?;
+        if peers.federates {
+            let remote = federation::Remote::new(peers.client.clone());
+            accounts.set_remote_profiles(Arc::new(remote));
+        }
         tasks.spawn_until_stopped("typing", rooms.clone().expire_typing());
         let sources = sync::Sources {
             store: store.clone(),

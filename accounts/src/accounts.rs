@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use quick_cache::sync::Cache;
@@ -17,6 +17,7 @@ use crate::{
     login_tokens::LoginTokens,
     passwords::PasswordHashing,
     profiles::Profile,
+    remote_profiles::RemoteProfiles,
     sessions::SessionTable,
     shared_secret::Nonces,
     store::{AccountStore, StoreError},
@@ -53,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) push_rules: Cache<OwnedUserId, Arc<Ruleset>>,
     /// Spending registration tokens and changing their number.
     pub(crate) registration_tokens: Mutex<()>,
+    pub(crate) remote_profiles: OnceLock<Arc<dyn RemoteProfiles>>,
     hasher: RandomState,
     locks: Vec<Mutex<()>>,
 }
@@ -91,6 +93,7 @@ impl Accounts {
                 profiles: Cache::new(CACHED_PROFILES),
                 push_rules: Cache::new(CACHED_PUSH_RULES),
                 registration_tokens: Mutex::default(),
+                remote_profiles: OnceLock::new(),
                 hasher: RandomState::new(),
                 locks: (0..LOCKS).map(|_| Mutex::default()).collect(),
                 config,

@@ -18,6 +18,7 @@ mod passwords;
 mod profiles;
 mod push_rules;
 mod registration_tokens;
+mod remote_profiles;
 mod sessions;
 mod shared_secret;
 mod store;
@@ -38,6 +39,7 @@ pub use passwords::PasswordError;
 pub use profiles::{Profile, ProfileError};
 pub use push_rules::PushRulesError;
 pub use registration_tokens::{NewRegistrationToken, RegistrationToken, RegistrationTokenError};
+pub use remote_profiles::{ProfileFields, RemoteProfiles};
 pub use sessions::{
     EndSessions, NewSession, RefreshError, Session, SessionError, SessionId, TokenError, Tokens,
 };

@@ -171,14 +171,18 @@ def kick_ban(steps: Steps, label: str, room: str, owner: Person, first: Person, 
     def reject() -> None:
         owner.membership_call("invite", room, second.id)
         second.wait_for_invite(room)
+        for person in (owner, first):
+            person.wait_for_membership(room, second.id, "invite")
         second.membership_call("leave", room)
-        owner.wait_for_membership(room, second.id, "leave")
+        for person in (owner, first):
+            person.wait_for_membership(room, second.id, "leave")
 
     def leave() -> None:
         owner.membership_call("invite", room, second.id)
         second.wait_for_invite(room)
         second.join(room)
-        owner.wait_for_membership(room, second.id, "join")
+        for person in (owner, first):
+            person.wait_for_membership(room, second.id, "join")
         second.membership_call("leave", room)
         for person in (owner, first):
             person.wait_for_membership(room, second.id, "leave")
@@ -194,8 +198,9 @@ def history(steps: Steps, label: str, room: str, owner: Person, first: Person) -
     def shared() -> None:
         mine = [event["event_id"] for event in owner.history(room)]
         theirs = [event["event_id"] for event in first.history(room)]
-        missing = [event_id for event_id in mine if event_id not in theirs]
-        expect(not missing, f"{first} reads the whole history: {len(missing)} of {len(mine)} events are missing")
+        missing = [event for event in owner.history(room) if event["event_id"] not in theirs]
+        expect(not missing, f"{first} reads the whole history: of {len(mine)} events there are missing "
+               f"{[(event['type'], event.get('state_key'), event['content']) for event in missing]}")
         expect(len(set(theirs)) == len(theirs), "no event is there twice")
 
     steps(f"{label}: history is read back across", shared)

@@ -116,7 +116,7 @@ class Meridian(Server):
             "MERIDIAN_FEDERATION__PRESENCE_SECONDS": "1",
             "MERIDIAN_REGISTRATION__ENABLED": "true",
             "MERIDIAN_RATE_LIMITS__ENABLED": "false",
-            "MERIDIAN_LOGGING__LEVEL": os.environ.get("MERIDIAN_TEST_LOG", "info"),
+            "MERIDIAN_LOGGING__FILTER": os.environ.get("FEDERATION_LOG", "info"),
         }
 
 

@@ -3,6 +3,9 @@
 mod answers;
 mod paths;
 
+use std::pin::Pin;
+
+use accounts::{ProfileFields, RemoteProfiles};
 use bytes::Bytes;
 use http::Method;
 use rooms::ports::{
@@ -330,15 +333,16 @@ impl RemoteServers for Remote {
     }
 }
 
-impl Remote {
-    /// `GET /query/profile`: the body.
-    pub(crate) async fn profile(
-        &self,
-        server: &ServerName,
-        user: &UserId,
-    ) -> Result<Box<RawValue>, RemoteError> {
-        let path = Path::v1("query/profile").query("user_id", user.as_str());
-        self.get(server, path, Limits::ORDINARY).await
+impl RemoteProfiles for Remote {
+    fn profile<'a>(
+        &'a self,
+        user: &'a UserId,
+    ) -> Pin<Box<dyn Future<Output = Option<ProfileFields>> + Send + 'a>> {
+        Box::pin(async move {
+            let path = Path::v1("query/profile").query("user_id", user.as_str());
+            let found = self.get(user.server_name(), path, Limits::ORDINARY).await;
+            found.inspect_err(|error| tracing::debug!(%error, %user, "no profile")).ok()
+        })
     }
 }
 

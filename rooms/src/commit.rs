@@ -16,8 +16,8 @@ use crate::{
     rooms::Inner,
     store::{
         Depths, EventIds, EventPlace, Events, Heads, MemberRecord, Members, RelationRecord,
-        Relations, Seen, StateNodes, ThreadReplies, ThreadReplyRecord, Times, TransactionRecord,
-        Transactions, UserRoomRecord, UserRooms,
+        Relations, RemoteUserRooms, Seen, StateNodes, ThreadReplies, ThreadReplyRecord, Times,
+        TransactionRecord, Transactions, UserRoomRecord, UserRooms,
     },
     stream,
 };
@@ -239,6 +239,14 @@ impl Rows<'_> {
             MemberRecord { membership: membership.clone(), event_id: event_id.clone(), position };
         self.batch.put::<Members>(self.room_id, &member.user, &record);
         if !member.is_local {
+            match membership {
+                MembershipState::Join => {
+                    self.batch.derive_put::<RemoteUserRooms>(&member.user, self.room_id, &());
+                }
+                _ => {
+                    self.batch.derive_delete::<RemoteUserRooms>(&member.user, self.room_id);
+                }
+            }
             return;
         }
         let record = UserRoomRecord {

@@ -6,6 +6,7 @@
 mod backfill;
 mod candidates;
 mod flights;
+pub(crate) mod hierarchy;
 mod invite;
 mod join;
 mod knock;

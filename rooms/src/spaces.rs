@@ -8,10 +8,13 @@ use bytes::Bytes;
 use ruma::{OwnedRoomId, RoomId, UserId, events::room::member::MembershipState};
 use serde::Deserialize;
 
-use crate::{Error, PublicRoom, RoomView, Rooms, store::Members};
+use self::children::Child;
+use crate::{Error, PublicRoom, RoomView, Rooms, remote::hierarchy::Described, store::Members};
 
 /// Rooms that one request walks through, those of earlier pages included.
 const MAX_VISITED: usize = 10_000;
+/// Rooms of one page that other servers are asked for.
+const MAX_ASKED: usize = 50;
 /// Conditions of a join rule that are looked at.
 const MAX_ALLOWED: usize = 100;
 
@@ -103,12 +106,19 @@ impl Rooms {
         let mut progress = Progress::of(&query)?;
         let (mut rooms, mut passed) = (Vec::new(), 0);
         let mut visited: HashSet<OwnedRoomId> = HashSet::new();
-        let mut open = vec![(room.to_owned(), 0)];
-        while let Some((room_id, depth)) = open.pop() {
+        let mut asked = 0;
+        let mut open = vec![(room.to_owned(), Vec::new(), 0)];
+        while let Some((room_id, via, depth)) = open.pop() {
             if visited.len() == MAX_VISITED || !visited.insert(room_id.clone()) {
                 continue;
             }
-            let found = self.space_room(viewer, &room_id, query.suggested_only).await?;
+            let mut found = self.space_room(viewer, &room_id, query.suggested_only).await?;
+            if found.is_none() && asked < MAX_ASKED && !self.inner.is_resident(&room_id).await? {
+                asked += 1;
+                let suggested_only = query.suggested_only;
+                let told = self.described_room(viewer, &room_id, &via, suggested_only).await?;
+                found = told.map(|Described { summary, children }| (summary, children));
+            }
             let Some((summary, children)) = found else {
                 if depth == 0 {
                     return Err(Error::Forbidden("you may not see this room".to_owned()));
@@ -125,7 +135,8 @@ impl Rooms {
             passed += 1;
             if depth < query.max_depth {
                 // The first child is to be taken off the stack first.
-                open.extend(children.into_iter().rev().map(|child| (child, depth + 1)));
+                let children = children.into_iter().rev();
+                open.extend(children.map(|child| (child.room_id, child.via, depth + 1)));
             }
         }
         Ok(HierarchyPage { rooms, next_batch: None })
@@ -137,8 +148,12 @@ impl Rooms {
         viewer: &UserId,
         room_id: &RoomId,
         suggested_only: bool,
-    ) -> Result<Option<(RoomSummary, Vec<OwnedRoomId>)>, Error> {
-        let Some(view) = self.inner.view(room_id).await? else { return Ok(None) };
+    ) -> Result<Option<(RoomSummary, Vec<Child>)>, Error> {
+        let view = self.inner.view(room_id).await?;
+        // What is known of a room that nobody here is in any more is out of date.
+        let Some(view) = view.filter(|view| !view.local_joined.is_empty()) else {
+            return Ok(None);
+        };
         let mut summary = self.summarise(Some(viewer), &view).await?;
         if !self.may_know(Some(viewer), &view, &summary).await? {
             return Ok(None);
@@ -147,9 +162,7 @@ impl Rooms {
             return Ok(Some((summary, Vec::new())));
         }
         let children = self.space_children(view.state, suggested_only).await?;
-        let (children, state) =
-            children.into_iter().map(|child| (child.room_id, child.stripped)).unzip();
-        summary.children_state = state;
+        summary.children_state = children.iter().map(|child| child.stripped.clone()).collect();
         Ok(Some((summary, children)))
     }
 

@@ -81,6 +81,10 @@ table! {
     InviteStates = "room_invite_states" [String | String] InviteState
 }
 table! {
+    /// User of another server | room of this server that they are joined to.
+    RemoteUserRooms = "remote_user_rooms" [String | String] ()
+}
+table! {
     /// Room | parent event, position of the child.
     Relations = "room_relations" [String | (String, u64)] RelationRecord
 }

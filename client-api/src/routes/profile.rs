@@ -45,7 +45,7 @@ async fn get_profile(
     State(accounts): State<Accounts>,
     Open { req }: Open<get_profile::v3::Request>,
 ) -> Result<RawJson, Error> {
-    let fields = accounts.profile_fields(&req.user_id).await?.ok_or_else(unknown)?;
+    let fields = accounts.find_profile(&req.user_id).await?.ok_or_else(unknown)?;
     let body = serde_json::to_vec(&fields).map_err(|error| Error::internal(&error))?;
     Ok(RawJson(body.into()))
 }
@@ -59,7 +59,7 @@ async fn get_profile_field(
     Path((user_id, field)): Path<(String, String)>,
 ) -> Result<RawJson, Error> {
     let user_id = user(&user_id)?;
-    let mut fields = accounts.profile_fields(&user_id).await?.ok_or_else(unknown)?;
+    let mut fields = accounts.find_profile(&user_id).await?.ok_or_else(unknown)?;
     let body = match fields.remove(&field) {
         Some(value) => one_field(&field, &value)?,
         // These two always existed; clients take an empty object for "not set".

@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use ruma::{OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
 use storage::Range;
 
 use crate::{
     Error, Rooms, UserRoom,
-    store::{Members, UserRoomRecord, UserRooms},
+    store::{Members, RemoteUserRooms, UserRoomRecord, UserRooms},
 };
+
+/// Rooms of a user of another server that are looked at.
+const MAX_REMOTE_ROOMS: usize = 10_000;
 
 impl UserRoom {
     fn from_row(room_id: &str, record: UserRoomRecord) -> Result<Self, Error> {
@@ -46,6 +49,30 @@ impl Rooms {
     pub async fn user_room(&self, user: &UserId, room: &RoomId) -> Result<Option<UserRoom>, Error> {
         let row = self.inner.store.get::<UserRooms>(user, room).await?;
         row.map(|row| UserRoom::from_row(room.as_str(), row)).transpose()
+    }
+
+    /// The rooms that the user, of whatever server, is joined to.
+    pub async fn joined_rooms(&self, user: &UserId) -> Result<Vec<OwnedRoomId>, Error> {
+        if !self.inner.is_local(user) {
+            let range = Range::all().limit(MAX_REMOTE_ROOMS);
+            let rows = self.inner.store.scan::<RemoteUserRooms>(user, range).await?;
+            return Ok(rows.into_iter().filter_map(|row| RoomId::parse(row.sort).ok()).collect());
+        }
+        let rooms = self.rooms_of(user).await?.into_iter();
+        let joined = rooms.filter(|room| room.membership == MembershipState::Join);
+        Ok(joined.map(|room| room.room_id).collect())
+    }
+
+    /// Joined members of a room, of whatever servers, at most `limit`.
+    pub async fn joined_users(
+        &self,
+        room: &RoomId,
+        limit: usize,
+    ) -> Result<Vec<OwnedUserId>, Error> {
+        let range = Range::all().limit(limit);
+        let rows = self.inner.store.scan::<Members>(room, range).await?;
+        let joined = rows.into_iter().filter(|row| row.value.membership == MembershipState::Join);
+        Ok(joined.filter_map(|row| UserId::parse(row.sort).ok()).collect())
     }
 
     pub async fn joined_local_users(

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use ruma::{OwnedRoomId, UserId, events::room::member::MembershipState};
+use ruma::UserId;
 
 use super::Hub;
 use crate::{
@@ -55,15 +55,7 @@ impl Hub {
             let memberships = user.memberships.read();
             return Ok(memberships.values().filter_map(|room| room.room.clone()).collect());
         }
-        let joined: Vec<OwnedRoomId> = self
-            .sources
-            .rooms
-            .rooms_of(user_id)
-            .await?
-            .into_iter()
-            .filter(|room| room.membership == MembershipState::Join)
-            .map(|room| room.room_id)
-            .collect();
+        let joined = self.sources.rooms.joined_rooms(user_id).await?;
         let followed = self.rooms.read();
         Ok(joined.iter().filter_map(|room| followed.get(room).cloned()).collect())
     }

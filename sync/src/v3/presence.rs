@@ -72,9 +72,8 @@ async fn everybody(
     let mut users = BTreeSet::from([scope.user.to_owned()]);
     for room in rooms.rooms_of(scope.user).await? {
         if room.membership == ruma::events::room::member::MembershipState::Join {
-            let members = rooms.joined_local_users(&room.room_id).await?;
             let space = MAX_USERS.saturating_sub(users.len());
-            users.extend(members.iter().take(space).cloned());
+            users.extend(rooms.joined_users(&room.room_id, space).await?);
         }
     }
     for user in &users {
