@@ -59,7 +59,11 @@ impl Inner {
         pdu: &Pdu,
         held: &Held,
     ) -> Result<Option<Verdict>, Error> {
-        for id in pdu.auth_events() {
+        let is_create = pdu.event_type() == "m.room.create";
+        let implied = (version.room_id_is_create_hash() && !is_create)
+            .then(|| events::room_create_event_id(pdu.room_id()))
+            .flatten();
+        for id in pdu.auth_events().iter().chain(&implied) {
             if !held.contains_key(id) && self.events.get_latest(id).await?.is_none() {
                 return Ok(None);
             }

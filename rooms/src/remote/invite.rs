@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use events::Pdu;
-use ruma::{OwnedServerName, RoomId, UserId, events::room::member::MembershipState};
+use ruma::{OwnedServerName, RoomId, UserId};
 
 use super::join::malformed;
 use crate::{
@@ -53,7 +53,10 @@ impl Rooms {
         let Some(Ok(signed)) = checked.into_iter().next() else {
             return Err(malformed(server, "the signatures on the invite are wrong"));
         };
-        debug_assert_eq!(signed.membership(), Some(MembershipState::Invite));
+        // The id does not cover all of the content.
+        if signed.content_str() != pdu.content_str() {
+            return Err(malformed(server, "it is not the invite that was sent"));
+        }
         let taken = inner
             .take(room, Arc::clone(&signed), None, Relay::Everybody, Strictness::Refuse)
             .await?;

@@ -1,7 +1,9 @@
 //! Rooms of other servers: joining, knocking, leaving and inviting, with peers that may lie.
 
+mod handshakes;
 mod hostile_join;
 mod join;
+mod templates;
 
 use bytes::Bytes;
 use rooms::{CreateRoom, Error, JoinRequest, Preset};

@@ -13,7 +13,7 @@ use events::{PublicKey, SigningKey};
 use parking_lot::Mutex;
 use rooms::{
     Config, RelayFact, Rooms,
-    ports::{FullState, Handshake, Ports, SentJoin, StateIds, Template},
+    ports::{FullState, Ports, SentJoin, StateIds, Template},
     stream,
 };
 use ruma::{OwnedServerName, RoomId, ServerName};
@@ -30,7 +30,7 @@ const KEY: &str = "wire";
 /// What a server answers. A test may put something else there.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Made(Handshake, Template),
+    Made(Template),
     Joined(SentJoin),
     /// `send_leave`
     Left,

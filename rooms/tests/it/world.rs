@@ -132,6 +132,20 @@ impl World {
         self.rooms.membership(user, room).await.expect("reads")
     }
 
+    /// The membership that a local user sees, in a room that this server need not be in; of others,
+    /// that in the room.
+    pub(crate) async fn membership_of(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+    ) -> Option<MembershipState> {
+        if user.server_name().as_str() != self.server {
+            return self.membership(user, room).await;
+        }
+        let row = self.rooms.user_room(user, room).await.expect("reads");
+        row.map(|row| row.membership)
+    }
+
     /// The content of a state event now.
     pub(crate) async fn current(
         &self,

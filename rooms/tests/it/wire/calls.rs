@@ -195,17 +195,10 @@ impl RemoteServers for Caller {
         user: &'a UserId,
         versions: &'a [&'static str],
     ) -> Remote<'a, Template> {
-        Box::pin(async move {
-            let ask = async |peer: Rooms| {
-                let versions: Vec<String> = versions.iter().map(ToString::to_string).collect();
-                let made = peer.peer_make(&self.from, handshake, room, user, &versions).await?;
-                Ok(Template { room_version: made.room_version.to_owned(), event: made.event })
-            };
-            let answer = self.ask("make", server, ask).await?;
-            match self.alter(server, Answer::Made(handshake, answer)) {
-                Answer::Made(_, template) => Ok(template),
-                other => panic!("{other:?} is no template"),
-            }
+        answered!(self, "make", server, Made, async |peer: Rooms| {
+            let versions: Vec<String> = versions.iter().map(ToString::to_string).collect();
+            let made = peer.peer_make(&self.from, handshake, room, user, &versions).await?;
+            Ok(Template { room_version: made.room_version.to_owned(), event: made.event })
         })
     }
 
