@@ -259,7 +259,8 @@ def directory(steps: Steps, label: str, version: str, home: Server, other: Serve
         alias = f"#town{owner.name}:{home.name}"
         room = owner.create(room_version=version, preset="public_chat", name=f"Town square {owner.name}", visibility="public",
                             room_alias_name=f"town{owner.name}")
-        found = stranger.call("POST", f"v3/publicRooms?server={home.name}", {"limit": 100})
+        found = stranger.call("POST", f"v3/publicRooms?server={home.name}", {
+            "limit": 100, "filter": {"generic_search_term": owner.name}})
         expect(room in [chunk["room_id"] for chunk in found["chunk"]], "the public list of the other server has the room")
         resolved = stranger.call("GET", f"v3/directory/room/{alias.replace('#', '%23')}")
         expect(resolved["room_id"] == room, "the alias is resolved across")

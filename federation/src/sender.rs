@@ -56,9 +56,10 @@ struct Inner {
     outbox: Outbox,
     reach: Reach,
     destinations: Mutex<HashMap<OwnedServerName, Arc<Destination>>>,
-    /// With the number of this start of the store, no transaction has the id of another.
+    /// With the number of this start, no transaction has the id of another: a peer answers an id that
+    /// it knows without looking at what is in the transaction.
     next_txn: AtomicU64,
-    incarnation: u64,
+    boot: u64,
 }
 
 impl Sender {
@@ -69,10 +70,10 @@ impl Sender {
             config,
             client,
             clock,
+            boot: rng.next_u64(),
             rng,
             rooms,
             presence,
-            incarnation: store.incarnation(),
             outbox: Outbox::new(store),
             reach: Reach::default(),
             destinations: Mutex::default(),

@@ -145,7 +145,7 @@ impl Sender {
         }
         let txn = self.inner.next_txn.fetch_add(1, Ordering::Relaxed);
         Some(Transaction {
-            id: format!("{:x}.{txn}", self.inner.incarnation),
+            id: format!("{:x}.{txn}", self.inner.boot),
             body: self.body(&pdus, &edus),
             positions,
         })
