@@ -158,13 +158,13 @@ class Person:
         path = f"v3/rooms/{quote(room_id)}/redact/{quote(event_id)}/{next(self._numbers)}"
         return self.call("PUT", path, {"reason": "a test"})["event_id"]
 
-    def history(self, room_id: str) -> list[dict]:
+    def history(self, room_id: str, pages: int = 100) -> list[dict]:
         """Everything that can be read backwards, newest first."""
         events, token = [], ""
-        for _page in range(100):
-            page = self.call("GET", f"v3/rooms/{quote(room_id)}/messages?dir=b&limit=20" + (f"&from={quote(token)}" if token else ""))
+        for _page in range(pages):
+            page = self.call("GET", f"v3/rooms/{quote(room_id)}/messages?dir=b&limit=50" + (f"&from={quote(token)}" if token else ""))
             events += page["chunk"]
             token = page.get("end", "")
             if not token or (not page["chunk"] and events and events[-1]["type"] == "m.room.create"):
                 return events
-        raise AssertionError("100 pages of history and no end")
+        raise AssertionError(f"{pages} pages of history and no end")
