@@ -65,6 +65,7 @@ const STEPS: &[Step] = &[
     ("power-fjall", |run| run.crash("power-fjall", "fjall", true)),
     ("power-sled", |run| run.crash("power-sled", "sled", true)),
     ("clients", clients),
+    ("federation", federation),
     ("bench", bench),
 ];
 
@@ -190,6 +191,14 @@ fn clients(run: &Run<'_>) -> anyhow::Result<Outcome> {
     // The server's log explains a failure of a client.
     fs::copy(directory.join("server.log"), run.artifacts.join("clients-server.log"))?;
     outcome
+}
+
+/// Two regions and a Synapse in the same rooms, with TLS, absences and kills.
+fn federation(run: &Run<'_>) -> anyhow::Result<Outcome> {
+    let binaries = run.binaries()?;
+    let mut command = run.checkout.command("e2e/federation/run");
+    command.arg("--server-bin").arg(&binaries.server).arg("--artifacts").arg(&run.artifacts);
+    run.command("federation", 1200, &command)
 }
 
 fn bench(run: &Run<'_>) -> anyhow::Result<Outcome> {

@@ -15,6 +15,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("command -v timeout", "coreutils"),
     ("command -v prlimit", "util-linux"),
     ("command -v curl", "curl"),
+    ("command -v openssl", "openssl"),
     ("command -v python3", "python3"),
     ("python3 -c 'import venv, ensurepip'", "python3-venv"),
     ("command -v node", "nodejs"),
