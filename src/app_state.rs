@@ -22,6 +22,8 @@ pub(crate) struct AppState {
     pub(crate) sync: Sync,
     pub(crate) sockets: Sockets,
     pub(crate) inbound: Inbound,
+    /// Whether other servers are answered.
+    pub(crate) federates: bool,
     pub(crate) metrics: Option<PrometheusHandle>,
 }
 

@@ -1,5 +1,7 @@
 //! Puts the pieces together. The only place that knows all of them.
 
+mod peers;
+
 use anyhow::Context as _;
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -7,43 +9,8 @@ use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, sync::Arc};
 use stdx::{Rng, SharedClock, SystemClock, Tasks};
 use storage::Store;
 
+use self::peers::{Local, Peers};
 use crate::{app_state::AppState, config::Config, health, identity, page};
-
-/// The ways to other servers.
-struct Peers {
-    config: federation::Config,
-    client: federation::Client,
-    keys: federation::KeyRing,
-    federates: bool,
-}
-
-impl Peers {
-    fn build(
-        config: &Config,
-        identity: &identity::Identity,
-        store: &Store,
-        clock: &SharedClock,
-    ) -> anyhow::Result<Self> {
-        let federates = config.federation.enabled;
-        let config = config.federation()?;
-        let (name, key) = (identity.server_name.clone(), identity.signing_key.clone());
-        let client = federation::Client::new(&config, name, key.clone(), clock.clone())
-            .context("cannot prepare for federation")?;
-        let (store, clock) = (store.clone(), clock.clone());
-        let keys = federation::KeyRing::new(&config, client.clone(), store, clock, key);
-        Ok(Self { config, client, keys, federates })
-    }
-
-    fn ports(&self) -> rooms::ports::Ports {
-        if !self.federates {
-            return rooms::ports::Ports::isolated();
-        }
-        rooms::ports::Ports {
-            remote: Arc::new(federation::Remote::new(self.client.clone())),
-            keys: Arc::new(self.keys.clone()),
-        }
-    }
-}
 
 /// A region in this process, without a listener.
 #[derive(Clone)]
@@ -110,10 +77,7 @@ impl Region {
             peers.ports(),
         )
         .context("cannot open the rooms")?;
-        if peers.federates {
-            let remote = federation::Remote::new(peers.client.clone());
-            accounts.set_remote_profiles(Arc::new(remote));
-        }
+        peers.know_profiles(&accounts);
         tasks.spawn_until_stopped("typing", rooms.clone().expire_typing());
         let sources = sync::Sources {
             store: store.clone(),
@@ -139,28 +103,15 @@ impl Region {
             rng: rng.clone(),
             tasks: tasks.clone(),
         });
-        let sender = federation::Sender::new(
-            peers.config,
-            federation::SenderPieces {
-                client: peers.client,
-                store: store.clone(),
-                clock: clock.clone(),
-                rng,
-                tasks: tasks.clone(),
-                rooms: rooms.clone(),
-                presence: presence.clone(),
-            },
-        );
-        let inbound = federation::Inbound::new(federation::Pieces {
+        let inbound = peers.federate(Local {
             store: store.clone(),
             clock,
+            rng,
             tasks: tasks.clone(),
             rooms: rooms.clone(),
             accounts: accounts.clone(),
             devices: devices.clone(),
             presence: presence.clone(),
-            keys: peers.keys,
-            sender,
         });
         let state = AppState {
             gate,
@@ -172,6 +123,7 @@ impl Region {
             sync,
             sockets,
             inbound,
+            federates: config.federation.enabled,
             metrics,
         };
         Ok(Self { state, tasks })
@@ -184,7 +136,8 @@ impl Region {
 
     /// Everything that is served.
     pub fn router(&self) -> Router {
-        federation::router()
+        let others = if self.state.federates { federation::router() } else { Router::new() };
+        others
             .merge(client_api::router())
             .merge(page::router())
             .merge(health::router())

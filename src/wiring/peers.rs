@@ -1,0 +1,98 @@
+//! The wiring of federation.
+
+use std::sync::Arc;
+
+use accounts::Accounts;
+use anyhow::Context as _;
+use devices::Devices;
+use presence::Presence;
+use rooms::Rooms;
+use stdx::{Rng, SharedClock, Tasks};
+use storage::Store;
+
+use crate::{config::Config, identity::Identity};
+
+/// The pieces of the region that other servers come to see.
+pub(super) struct Local {
+    pub(super) store: Store,
+    pub(super) clock: SharedClock,
+    pub(super) rng: Rng,
+    pub(super) tasks: Tasks,
+    pub(super) rooms: Rooms,
+    pub(super) accounts: Accounts,
+    pub(super) devices: Devices,
+    pub(super) presence: Presence,
+}
+
+/// The ways to other servers.
+pub(super) struct Peers {
+    config: federation::Config,
+    client: federation::Client,
+    keys: federation::KeyRing,
+    federates: bool,
+}
+
+impl Peers {
+    pub(super) fn build(
+        config: &Config,
+        identity: &Identity,
+        store: &Store,
+        clock: &SharedClock,
+    ) -> anyhow::Result<Self> {
+        let federates = config.federation.enabled;
+        let config = config.federation()?;
+        let (name, key) = (identity.server_name.clone(), identity.signing_key.clone());
+        let client = federation::Client::new(&config, name, key.clone(), clock.clone())
+            .context("cannot prepare for federation")?;
+        let (store, clock) = (store.clone(), clock.clone());
+        let keys = federation::KeyRing::new(&config, client.clone(), store, clock, key);
+        Ok(Self { config, client, keys, federates })
+    }
+
+    /// What the room engine asks of others.
+    pub(super) fn ports(&self) -> rooms::ports::Ports {
+        if !self.federates {
+            return rooms::ports::Ports::isolated();
+        }
+        rooms::ports::Ports {
+            remote: Arc::new(federation::Remote::new(self.client.clone())),
+            keys: Arc::new(self.keys.clone()),
+        }
+    }
+
+    pub(super) fn know_profiles(&self, accounts: &Accounts) {
+        if self.federates {
+            let remote = federation::Remote::new(self.client.clone());
+            accounts.set_remote_profiles(Arc::new(remote));
+        }
+    }
+
+    /// Starts what sends, and makes what answers. Without federation nobody is sent anything and
+    /// nobody's signature is looked at: the routes are not served.
+    pub(super) fn federate(self, local: Local) -> federation::Inbound {
+        let Local { store, clock, rng, tasks, rooms, accounts, devices, presence } = local;
+        let pieces = federation::SenderPieces {
+            client: self.client,
+            store: store.clone(),
+            clock: clock.clone(),
+            rng,
+            tasks: tasks.clone(),
+            rooms: rooms.clone(),
+            presence: presence.clone(),
+        };
+        let sender = federation::Sender::new(self.config, pieces);
+        let keys = self.keys;
+        let pieces = federation::Pieces {
+            store,
+            clock,
+            tasks,
+            rooms,
+            accounts,
+            devices,
+            presence,
+            keys,
+            sender,
+        };
+        federation::Inbound::new(pieces)
+    }
+}
