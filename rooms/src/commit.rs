@@ -271,12 +271,16 @@ impl Rows<'_> {
     }
 
     fn redact(&mut self, redacted: &Redacted) {
-        let Redacted { event, relation } = redacted;
-        self.batch.put::<Events>(self.room_id, event.position, &event.to_record());
-        if let Some(relation) = relation {
-            self.batch.delete::<Relations>(self.room_id, (&relation.parent, event.position));
-            self.batch.delete::<ThreadReplies>(self.room_id, event.position);
-        }
+        put_redacted(&mut self.batch, self.room_id, redacted);
+    }
+}
+
+pub(crate) fn put_redacted(batch: &mut Batch, room_id: &RoomId, redacted: &Redacted) {
+    let Redacted { event, relation } = redacted;
+    batch.put::<Events>(room_id, event.position, &event.to_record());
+    if let Some(relation) = relation {
+        batch.delete::<Relations>(room_id, (&relation.parent, event.position));
+        batch.delete::<ThreadReplies>(room_id, event.position);
     }
 }
 

@@ -21,8 +21,12 @@ use bytes::Bytes;
 use events::{Pdu, RoomVersion};
 use ruma::{EventId, OwnedEventId, RoomId, ServerName};
 
-pub(crate) use self::{found::FoundRoom, take::Strictness};
-use crate::{Error, EventStatus, RoomView, Rooms, Root, draft::Relay, rooms::Inner};
+pub(crate) use self::{
+    found::FoundRoom,
+    outliers::{side_event, side_record},
+    take::Strictness,
+};
+use crate::{Error, RoomView, Rooms, Root, draft::Relay, rooms::Inner};
 use gap::Budget;
 
 /// What became of an event.
@@ -191,6 +195,6 @@ impl Inner {
     /// of them.
     pub(crate) async fn has_judged(&self, id: &EventId) -> Result<bool, Error> {
         let event = self.events.get_latest(id).await?;
-        Ok(event.is_some_and(|event| event.status != EventStatus::Outlier))
+        Ok(event.is_some_and(|event| event.was_judged()))
     }
 }

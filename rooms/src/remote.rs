@@ -7,13 +7,17 @@ mod backfill;
 mod candidates;
 mod flights;
 pub(crate) mod hierarchy;
+mod history;
 mod invite;
 mod join;
 mod knock;
 mod leave;
 mod queries;
 
-pub(crate) use self::flights::Flights;
+pub(crate) use self::{
+    backfill::{FailedGaps, Filled},
+    flights::Flights,
+};
 use crate::ports::RemoteError;
 
 /// The more telling of two reasons why nothing came of a request.

@@ -11,8 +11,16 @@ use stdx::{Rng, SharedClock};
 use storage::Store;
 
 use crate::{
-    Error, RoomView, aliases::AliasClaims, directory::Directory, peers::AclCache, ports::Ports,
-    relations::Summaries, remote::Flights, room::RoomMap, stored_event::EventStore, trie::Trie,
+    Error, RoomView,
+    aliases::AliasClaims,
+    directory::Directory,
+    peers::AclCache,
+    ports::Ports,
+    relations::Summaries,
+    remote::{FailedGaps, Flights},
+    room::RoomMap,
+    stored_event::EventStore,
+    trie::Trie,
     typing::Typing,
 };
 
@@ -63,6 +71,8 @@ pub(crate) struct Inner {
     pub(crate) typing: Typing,
     pub(crate) acls: AclCache,
     pub(crate) join_flights: Flights,
+    pub(crate) history_flights: Flights,
+    pub(crate) failed_gaps: FailedGaps,
     /// When the newest room was created, in milliseconds.
     last_creation: AtomicU64,
 }
@@ -91,6 +101,8 @@ impl Rooms {
             typing: Typing::default(),
             acls: AclCache::default(),
             join_flights: Flights::default(),
+            history_flights: Flights::default(),
+            failed_gaps: FailedGaps::default(),
             last_creation: AtomicU64::new(0),
             store,
             clock,

@@ -138,7 +138,21 @@ pub(crate) struct EventRecord {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PendingRedaction {
-    pub(crate) redaction: OwnedEventId,
+    /// Whether they may take effect is not known before the target is.
+    pub(crate) redactions: Vec<OwnedEventId>,
+}
+
+/// Redactions of one event that are kept until it comes.
+const REDACTIONS_MAX: usize = 16;
+
+impl PendingRedaction {
+    pub(crate) fn with(earlier: Option<Self>, redaction: &OwnedEventId) -> Self {
+        let mut record = earlier.unwrap_or(Self { redactions: Vec::new() });
+        if record.redactions.len() < REDACTIONS_MAX {
+            record.redactions.push(redaction.clone());
+        }
+        record
+    }
 }
 
 /// What came with an invite, or with the answer to a knock.

@@ -106,6 +106,16 @@ impl StoredEvent {
         self.position & HISTORIC != 0
     }
 
+    /// Whether all checks were made. Of an outlier, and of one that was rejected as an outlier, the
+    /// state before it is not known.
+    pub(crate) fn was_judged(&self) -> bool {
+        match self.status {
+            EventStatus::Accepted | EventStatus::SoftFailed => true,
+            EventStatus::Rejected => self.state_before != Root::EMPTY,
+            EventStatus::Outlier => false,
+        }
+    }
+
     /// Where the event stands in the order of delivery; what was filled in stands before all of it.
     pub(crate) fn delivered_at(&self) -> Position {
         if self.is_historic() { 0 } else { self.position }

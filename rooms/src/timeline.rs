@@ -5,13 +5,14 @@ mod time;
 mod walk;
 mod wanted;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use ruma::{
     EventId, OwnedEventId, RoomId, UserId,
     api::{Direction, client::filter::RoomEventFilter},
 };
 use storage::{Position, Range};
+use tokio::time::Instant;
 
 pub(crate) use self::place::Place;
 use self::{
@@ -21,12 +22,15 @@ use self::{
 };
 use crate::{
     Error, EventStatus, Rooms, StoredEvent,
+    remote::Filled,
     rooms::Inner,
     store::{Events, UserRooms},
 };
 
 /// Times that a reader has history fetched for one page.
 const FILLS_MAX: usize = 5;
+/// What a reader waits for history at most.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug)]
 pub struct MessagesQuery<'a> {
@@ -171,9 +175,8 @@ impl Rooms {
         let event = self.event(viewer, room, event_id).await?;
         let reach = self.reach(viewer, room).await?;
         let wanted = Wanted::new(filter, room);
-        let before = Walk::back(Place::before(&event), Place::START)
-            .run(self, viewer, room, &wanted, limit / 2)
-            .await?;
+        let back = (Place::before(&event), Place::START);
+        let before = self.walk_back(viewer, room, &wanted, back, limit / 2).await?;
         let after = Walk::on(Place::after(&event), reach)
             .run(self, viewer, room, &wanted, limit - limit / 2)
             .await?;
@@ -220,13 +223,22 @@ impl Rooms {
         (from, to): (Place, Place),
         limit: usize,
     ) -> Result<Walked, Error> {
-        for _ in 0..FILLS_MAX {
-            let walked = Walk::back(from, to).run(self, viewer, room, wanted, limit).await?;
-            if !self.inner.fill_history(room, walked.at.depth).await? {
+        let deadline = Instant::now() + PATIENCE;
+        let mut fills = 0;
+        loop {
+            let mut walked = Walk::back(from, to).run(self, viewer, room, wanted, limit).await?;
+            let end = if walked.more { walked.at.depth } else { to.depth };
+            let is_last = fills == FILLS_MAX || Instant::now() >= deadline;
+            if is_last {
+                // The next page goes on with it.
+                walked.more = true;
                 return Ok(walked);
             }
+            if self.inner.fill_history(room, end..=from.depth, deadline).await? == Filled::Nothing {
+                return Ok(walked);
+            }
+            fills += 1;
         }
-        Walk::back(from, to).run(self, viewer, room, wanted, limit).await
     }
 
     /// How far the viewer may read on: those who left see nothing that came after, unless

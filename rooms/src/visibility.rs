@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Visibility {
+pub(crate) enum Visibility {
     WorldReadable,
     Shared,
     Invited,
@@ -23,7 +23,7 @@ enum Visibility {
 impl Visibility {
     /// "By default if no `history_visibility` is set, or if the value is not understood, the
     /// visibility is assumed to be `shared`."
-    fn of(event: Option<&StoredEvent>) -> Self {
+    pub(crate) fn of(event: Option<&StoredEvent>) -> Self {
         #[derive(Deserialize)]
         struct Content {
             history_visibility: String,
@@ -44,6 +44,21 @@ struct Standing {
     joined_since: Option<Position>,
     /// The end of their last time in the room: before it they joined. 0 if they never did.
     joined_after: Position,
+    /// Depth of the event that was that end. What was filled into the history has no place in the
+    /// order of delivery that tells before from after.
+    left_at_depth: Option<u64>,
+}
+
+impl Standing {
+    fn of_stranger() -> Self {
+        Self { joined_since: None, joined_after: 0, left_at_depth: None }
+    }
+
+    /// Where the event stands among those that were delivered.
+    fn position_of(&self, event: &StoredEvent) -> Position {
+        let is_later = self.left_at_depth.is_some_and(|depth| event.pdu.depth() >= depth);
+        if event.is_historic() && is_later { Position::MAX } else { event.delivered_at() }
+    }
 }
 
 /// What one viewer sees of one room.
@@ -80,16 +95,20 @@ impl Rooms {
     async fn standing(&self, viewer: &UserId, room: &RoomId) -> Result<Standing, Error> {
         let row = self.inner.store.get::<Members>(room, viewer).await?;
         match row {
-            None => Ok(Standing { joined_since: None, joined_after: 0 }),
+            None => Ok(Standing::of_stranger()),
             Some(row) if row.membership == MembershipState::Join => {
                 let joined_since = Some(row.position);
-                Ok(Standing { joined_since, joined_after: Position::MAX })
+                let joined_after = Position::MAX;
+                Ok(Standing { joined_since, joined_after, left_at_depth: None })
             }
             Some(_) => {
                 let row = self.inner.store.get::<UserRooms>(viewer, room).await?;
-                let seen = row.and_then(|row| row.seen);
-                let joined_after = seen.map_or(0, |seen| seen.position);
-                Ok(Standing { joined_since: None, joined_after })
+                let Some(seen) = row.and_then(|row| row.seen) else {
+                    return Ok(Standing::of_stranger());
+                };
+                let last = self.inner.events_at(room, vec![seen.position]).await?;
+                let left_at_depth = Some(last.first().map_or(0, |event| event.pdu.depth()));
+                Ok(Standing { joined_since: None, joined_after: seen.position, left_at_depth })
             }
         }
     }
@@ -108,7 +127,7 @@ impl Sight<'_> {
             return Ok(true);
         }
         let (before, membership) = self.at(event.state_before).await?;
-        let position = event.delivered_at();
+        let position = self.standing.position_of(event);
         if self.suffices(before, &membership, position) {
             return Ok(true);
         }

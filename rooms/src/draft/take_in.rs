@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use events::{ClientEvent, Pdu};
-use ruma::{OwnedEventId, UserId, events::room::member::MembershipState};
+use ruma::{EventId, OwnedEventId, UserId, events::room::member::MembershipState};
 
 use super::{Draft, DraftEvent, MAX_DEPTH, MemberChange, Relation, Relay};
 use crate::{
     Error, EventStatus, Root, StoredEvent,
-    store::PendingRedactions,
+    store::{PendingRedaction, PendingRedactions},
     trie::{Entry, NewNodes},
 };
 
@@ -143,26 +143,33 @@ impl Draft<'_> {
     }
 
     /// The event as an earlier redaction of it leaves it.
-    async fn redacted_before(
+    pub(crate) async fn redacted_before(
         &mut self,
         pdu: Arc<Pdu>,
     ) -> Result<(Arc<Pdu>, Option<OwnedEventId>), Error> {
-        let store = &self.inner.store;
-        let row = store.get_latest::<PendingRedactions>(self.room_id(), pdu.event_id()).await?;
-        let Some(row) = row else { return Ok((pdu, None)) };
-        let redaction = self.inner.events.get_latest(&row.redaction).await?;
-        let Some(redaction) = redaction.filter(|event| event.status == EventStatus::Accepted)
-        else {
-            return Ok((pdu, None));
-        };
-        if !self.may_redact(&redaction.pdu, &pdu).await? {
-            return Ok((pdu, None));
+        let row = self.pending_redaction(pdu.event_id()).await?;
+        for id in row.into_iter().flat_map(|row| row.redactions) {
+            let redaction = self.inner.events.get_latest(&id).await?;
+            let redaction = redaction.filter(|event| event.status == EventStatus::Accepted);
+            let Some(redaction) = redaction else { continue };
+            if self.may_redact(&redaction.pdu, &pdu).await? {
+                return Ok((Arc::new(pdu.redacted(self.version)), Some(id)));
+            }
         }
-        Ok((Arc::new(pdu.redacted(self.version)), Some(row.redaction)))
+        Ok((pdu, None))
     }
 
-    /// Applies the event to what it redacts.
-    async fn redact_target(&mut self, pdu: &Pdu) -> Result<Option<OwnedEventId>, Error> {
+    /// The redactions that wait for an event.
+    pub(crate) async fn pending_redaction(
+        &self,
+        target: &EventId,
+    ) -> Result<Option<PendingRedaction>, Error> {
+        let store = &self.inner.store;
+        Ok(store.get_latest::<PendingRedactions>(self.room_id(), target).await?)
+    }
+
+    /// Applies the event to what it redacts. A target that is not known yet is returned.
+    pub(crate) async fn redact_target(&mut self, pdu: &Pdu) -> Result<Option<OwnedEventId>, Error> {
         let Some(target_id) = pdu.redacts().filter(|_| pdu.event_type() == "m.room.redaction")
         else {
             return Ok(None);
@@ -185,7 +192,11 @@ impl Draft<'_> {
 
     /// Whether a redaction by somebody else may take effect: section "Redactions" of the room
     /// versions from 3 on. Earlier ones have an authorisation rule for it besides.
-    async fn may_redact(&mut self, redaction: &Pdu, target: &Pdu) -> Result<bool, Error> {
+    pub(crate) async fn may_redact(
+        &mut self,
+        redaction: &Pdu,
+        target: &Pdu,
+    ) -> Result<bool, Error> {
         if redaction.sender().server_name() == target.sender().server_name() {
             return Ok(true);
         }

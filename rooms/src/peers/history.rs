@@ -111,13 +111,14 @@ impl Rooms {
                 }
                 let event = self.inner.events.get(&id).await?;
                 let event = event.filter(|event| {
-                    event.pdu.room_id() == room && event.status == EventStatus::Accepted
+                    event.pdu.room_id() == room && event.status != EventStatus::Outlier
                 });
                 open.extend(event.map(ByDepth));
             }
             let Some(ByDepth(event)) = open.pop() else { break };
             next = event.pdu.prev_events().to_vec();
-            if event.pdu.depth() >= min_depth {
+            // What is not shown still leads to what came before it.
+            if event.pdu.depth() >= min_depth && event.status == EventStatus::Accepted {
                 found.push(event);
             }
             if found.len() == limit {

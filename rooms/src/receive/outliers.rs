@@ -78,18 +78,7 @@ impl Inner {
         }
         let mut batch = Batch::new();
         for event in &events {
-            let status = match event.status {
-                EventStatus::SoftFailed => SideStatus::SoftFailed,
-                EventStatus::Rejected => SideStatus::Rejected,
-                EventStatus::Outlier | EventStatus::Accepted => SideStatus::Outlier,
-            };
-            let record = SideRecord {
-                room_version: event.version.as_str().to_owned(),
-                json: event.pdu.json().clone(),
-                status,
-                state_before: (status_has_state(status)).then_some(event.state_before),
-            };
-            batch.derive_put::<SideEvents>(event.event_id(), (), &record);
+            batch.derive_put::<SideEvents>(event.event_id(), (), &side_record(event));
         }
         self.store.commit(batch).await?;
         // An outlier that was judged is in the cache in its old form.
@@ -101,11 +90,21 @@ impl Inner {
     }
 }
 
-fn status_has_state(status: SideStatus) -> bool {
-    !matches!(status, SideStatus::Outlier)
+pub(crate) fn side_record(event: &StoredEvent) -> SideRecord {
+    let status = match event.status {
+        EventStatus::SoftFailed => SideStatus::SoftFailed,
+        EventStatus::Rejected => SideStatus::Rejected,
+        EventStatus::Outlier | EventStatus::Accepted => SideStatus::Outlier,
+    };
+    SideRecord {
+        room_version: event.version.as_str().to_owned(),
+        json: event.pdu.json().clone(),
+        status,
+        state_before: (event.state_before != Root::EMPTY).then_some(event.state_before),
+    }
 }
 
-pub(super) fn side_event(
+pub(crate) fn side_event(
     pdu: Arc<Pdu>,
     version: &'static RoomVersion,
     status: EventStatus,

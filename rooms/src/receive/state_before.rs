@@ -25,7 +25,10 @@ impl Inner {
         let mut roots = Vec::with_capacity(pdu.prev_events().len());
         for id in pdu.prev_events() {
             let event = self.events.get_latest(id).await?;
-            if let Some(event) = event.filter(|event| event.status != EventStatus::Outlier) {
+            let is_ours = |event: &Arc<StoredEvent>| {
+                event.was_judged() && event.pdu.room_id() == pdu.room_id()
+            };
+            if let Some(event) = event.filter(is_ours) {
                 roots.push(self.state_after(&event).await?);
             }
         }

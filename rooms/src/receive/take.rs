@@ -69,14 +69,20 @@ impl Inner {
                 let room = Arc::clone(&writer.room);
                 let mut draft = writer.draft(self);
                 let redaction = draft.take_in(Arc::clone(&pdu), state_before, relay).await?;
+                let redaction = match redaction {
+                    Some(target) => {
+                        let earlier = draft.pending_redaction(&target).await?;
+                        Some((target, PendingRedaction::with(earlier, pdu.event_id())))
+                    }
+                    None => None,
+                };
                 let has_gap = gap.is_some();
                 let outcome = draft.submit(&room, |batch| {
                     batch.derive_delete::<SideEvents>(pdu.event_id(), ());
                     if has_gap {
                         batch.put::<Gaps>(room_id, (pdu.depth(), pdu.event_id()), &());
                     }
-                    if let Some(target) = redaction {
-                        let record = PendingRedaction { redaction: pdu.event_id().clone() };
+                    if let Some((target, record)) = redaction {
                         batch.put::<PendingRedactions>(room_id, &target, &record);
                     }
                 })?;

@@ -1,59 +1,147 @@
 //! History from before this server came, or from while it was away: fetched when somebody reads
-//! that far.
+//! that far. Here: what is missing, and who is asked. `history.rs` gives the events their places.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, ops::RangeInclusive, sync::Arc};
 
-use events::{ClientEvent, Pdu};
+use events::Pdu;
+use parking_lot::Mutex;
 use ruma::{OwnedEventId, OwnedServerName, RoomId, UserId};
-use storage::{Batch, Fact, Position, Range};
+use storage::{Batch, Range};
+use tokio::time::{Instant, timeout_at};
 
-use crate::{
-    Error, EventStatus, RoomView, Root, StoredEvent,
-    rooms::Inner,
-    store::{Depths, EventIds, EventPlace, Events, Gaps, PendingRedactions, SideEvents, Times},
-    stored_event::HISTORIC,
-    stream,
-};
+use crate::{Error, EventStatus, RoomView, StoredEvent, rooms::Inner, store::Gaps};
 
 /// Events asked for at once.
 const PAGE: usize = 100;
-/// Gaps that one reader has filled.
+/// Gaps that are filled for one page of a reader.
 const GAPS: usize = 4;
 /// Servers asked for one gap.
 const SERVERS: usize = 5;
-/// What a reader waits for history at most.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// What nobody could give is not asked for again for so long.
+const RETRY_AFTER_MS: u64 = 60_000;
+/// Gaps of which it is remembered that they could not be filled.
+const FAILED_MAX: usize = 1024;
 
-type Gap = (u64, OwnedEventId);
+/// An event, by depth and id, that comes after events which are not known.
+pub(super) type Gap = (u64, OwnedEventId);
 
-impl Inner {
-    /// Fetches what is missing right before events at or above `depth`. Returns whether something
-    /// came. What cannot be had within the bounds stays missing.
-    pub(crate) async fn fill_history(&self, room: &RoomId, depth: u64) -> Result<bool, Error> {
-        let Some(view) = self.view(room).await?.filter(|view| !view.local_joined.is_empty()) else {
-            return Ok(false);
-        };
-        let range = Range::from((depth, "")).reversed().limit(GAPS);
-        let rows = self.store.scan::<Gaps>(room, range).await?;
-        let gaps: Vec<Gap> = rows
-            .into_iter()
-            .filter_map(|row| Some((row.sort.0, OwnedEventId::try_from(row.sort.1).ok()?)))
-            .collect();
-        let fill = async {
-            let mut came = false;
-            for gap in gaps {
-                came |= self.fill_gap_before(&view, gap).await?;
-            }
-            Ok(came)
-        };
-        tokio::time::timeout(PATIENCE, fill).await.unwrap_or(Ok(false))
+/// Gaps that could not be filled, and when.
+#[derive(Default)]
+pub(crate) struct FailedGaps(Mutex<HashMap<OwnedEventId, u64>>);
+
+impl FailedGaps {
+    fn contains(&self, event: &OwnedEventId, now_ms: u64) -> bool {
+        let failed = self.0.lock();
+        failed.get(event).is_some_and(|at| now_ms < at.saturating_add(RETRY_AFTER_MS))
     }
 
-    async fn fill_gap_before(&self, view: &RoomView, gap: Gap) -> Result<bool, Error> {
+    fn insert(&self, event: OwnedEventId, now_ms: u64) {
+        let mut failed = self.0.lock();
+        if failed.len() >= FAILED_MAX {
+            failed.retain(|_, at| now_ms < at.saturating_add(RETRY_AFTER_MS));
+        }
+        if failed.len() >= FAILED_MAX {
+            failed.clear();
+        }
+        failed.insert(event, now_ms);
+    }
+}
+
+/// One that is cut short has failed.
+struct Attempt<'a> {
+    inner: &'a Inner,
+    gap: &'a Gap,
+    succeeded: bool,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.succeeded {
+            self.inner.failed_gaps.insert(self.gap.1.clone(), self.inner.clock.now_ms());
+        }
+    }
+}
+
+/// What became of the gaps in a part of the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filled {
+    /// There are none that could be filled now.
+    Nothing,
+    /// The history is another than before.
+    Some,
+    /// There was no time left.
+    OutOfTime,
+}
+
+impl Inner {
+    /// Fetches what is missing right before events of these depths, as far as `deadline` allows.
+    pub(crate) async fn fill_history(
+        &self,
+        room: &RoomId,
+        depths: RangeInclusive<u64>,
+        deadline: Instant,
+    ) -> Result<Filled, Error> {
+        if depths.is_empty()
+            || self.fillable(room, &depths).await?.is_empty()
+            || !self.is_resident(room).await?
+        {
+            return Ok(Filled::Nothing);
+        }
+        let fill = async {
+            // One who waited finds the gaps of the other filled.
+            let _flight = self.history_flights.enter(room).await;
+            let Some(view) = self.view(room).await? else { return Ok(Filled::Nothing) };
+            let gaps = self.fillable(room, &depths).await?;
+            let mut filled = if gaps.is_empty() { Filled::Some } else { Filled::Nothing };
+            for gap in gaps {
+                let mut attempt = Attempt { inner: self, gap: &gap, succeeded: false };
+                attempt.succeeded = self.fill_gap_before(&view, &gap).await?;
+                if attempt.succeeded {
+                    filled = Filled::Some;
+                }
+            }
+            Ok(filled)
+        };
+        timeout_at(deadline, fill).await.unwrap_or(Ok(Filled::OutOfTime))
+    }
+
+    /// Gaps that are worth a try, the newest first.
+    async fn fillable(
+        &self,
+        room: &RoomId,
+        depths: &RangeInclusive<u64>,
+    ) -> Result<Vec<Gap>, Error> {
+        let now = self.clock.now_ms();
+        let mut found = Vec::new();
+        let mut high = (*depths.end(), "\u{10ffff}".to_owned());
+        loop {
+            let range = Range::from((*depths.start(), "")).up_to((high.0, high.1.as_str()));
+            let rows = self.store.scan::<Gaps>(room, range.reversed().limit(PAGE)).await?;
+            for row in &rows {
+                if row.sort == high {
+                    continue;
+                }
+                let Ok(id) = OwnedEventId::try_from(row.sort.1.as_str()) else { continue };
+                if !self.failed_gaps.contains(&id, now) {
+                    found.push((row.sort.0, id));
+                }
+                if found.len() == GAPS {
+                    return Ok(found);
+                }
+            }
+            match rows.last() {
+                Some(last) if rows.len() == PAGE && last.sort != high => high = last.sort.clone(),
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    async fn fill_gap_before(&self, view: &RoomView, gap: &Gap) -> Result<bool, Error> {
         let room = &view.room_id;
-        let event = self.events.get(&gap.1).await?;
-        let event = event.filter(|event| event.status == EventStatus::Accepted);
-        let Some(event) = event else { return Ok(false) };
+        let Some(event) = self.events.get(&gap.1).await? else { return Ok(false) };
+        if !matches!(event.status, EventStatus::Accepted | EventStatus::Rejected) {
+            return Ok(false);
+        }
         if !self.has_gap(&event.pdu).await? {
             let mut batch = Batch::new();
             batch.delete::<Gaps>(room, (gap.0, &gap.1));
@@ -61,21 +149,34 @@ impl Inner {
             return Ok(true);
         }
         for server in self.likely_servers(view, event.pdu.sender()) {
-            let from = vec![gap.1.clone()];
-            let found = match self.ports.remote.backfill(&server, room, from, PAGE).await {
-                Ok(found) => found,
-                Err(error) => {
-                    tracing::debug!(%error, %room, "no history from this server");
-                    continue;
-                }
-            };
-            let checked = self.verified(view.version, room, found).await;
-            let pdus: Vec<_> = checked.into_iter().flatten().collect();
-            if self.place_history(&server, view, &gap, pdus).await? {
+            if self.fill_gap_from(&server, view, &event).await? {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    async fn fill_gap_from(
+        &self,
+        server: &OwnedServerName,
+        view: &RoomView,
+        event: &StoredEvent,
+    ) -> Result<bool, Error> {
+        let room = &view.room_id;
+        let from = vec![event.event_id().clone()];
+        let mut found = match self.ports.remote.backfill(server, room, from, PAGE).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(%error, %room, "no history from this server");
+                return Ok(false);
+            }
+        };
+        // The event itself may be among them.
+        found.truncate(PAGE + 1);
+        let checked = self.verified(view.version, room, found).await;
+        let older = |pdu: &Arc<Pdu>| pdu.depth() < event.pdu.depth() || is_deepest(&event.pdu);
+        let pdus: Vec<_> = checked.into_iter().flatten().filter(older).collect();
+        self.place_history(server, view, event, pdus).await
     }
 
     fn likely_servers(&self, view: &RoomView, sender: &UserId) -> Vec<OwnedServerName> {
@@ -89,149 +190,9 @@ impl Inner {
             .take(SERVERS)
             .collect()
     }
-
-    /// Gives verified events their places, the oldest first.
-    async fn place_history(
-        &self,
-        server: &OwnedServerName,
-        view: &RoomView,
-        gap: &Gap,
-        mut pdus: Vec<Arc<Pdu>>,
-    ) -> Result<bool, Error> {
-        pdus.sort_by_key(|pdu| pdu.depth());
-        let mut placing = Placing { placed: HashMap::new(), events: Vec::new(), gaps: Vec::new() };
-        for pdu in pdus {
-            if self.has_judged(pdu.event_id()).await? {
-                continue;
-            }
-            let Some((state_before, has_gap)) =
-                self.historic_state(server, view, &pdu, &placing).await?
-            else {
-                continue;
-            };
-            if let Err(reason) = self.judge_historic(view, &pdu, state_before).await? {
-                tracing::debug!(event_id = %pdu.event_id(), reason, "history that is not allowed");
-                continue;
-            }
-            if has_gap {
-                placing.gaps.push((pdu.depth(), pdu.event_id().clone()));
-            }
-            placing.add(pdu, view, state_before);
-        }
-        if placing.events.is_empty() {
-            return Ok(false);
-        }
-        self.commit_history(view, gap, placing).await?;
-        Ok(true)
-    }
-
-    /// The state before the event, and whether that had to be asked for.
-    async fn historic_state(
-        &self,
-        server: &OwnedServerName,
-        view: &RoomView,
-        pdu: &Pdu,
-        placing: &Placing,
-    ) -> Result<Option<(Root, bool)>, Error> {
-        let mut roots = Vec::new();
-        let mut missing = false;
-        for id in pdu.prev_events() {
-            let known = match placing.placed.get(id) {
-                Some(event) => Some(Arc::clone(event)),
-                None => self.events.get_latest(id).await?,
-            };
-            match known.filter(|event| event.status != EventStatus::Outlier) {
-                Some(event) => roots.push(self.state_after(&event).await?),
-                None => missing = true,
-            }
-        }
-        if self.fetch_auth_of(server, view, pdu).await.is_err() {
-            return Ok(None);
-        }
-        if missing {
-            match self.state_before_from(server, view, pdu).await {
-                Ok(root) => roots.push(root),
-                Err(error) => {
-                    tracing::debug!(%error, event_id = %pdu.event_id(), "its state is not given");
-                    return Ok(None);
-                }
-            }
-        }
-        Ok(Some((self.resolved(view.version, roots).await?, missing)))
-    }
-
-    async fn commit_history(
-        &self,
-        view: &RoomView,
-        gap: &Gap,
-        placing: Placing,
-    ) -> Result<(), Error> {
-        let room = &view.room_id;
-        let mut redacted = HashMap::new();
-        for event in &placing.events {
-            let id = event.event_id();
-            if let Some(row) = self.store.get_latest::<PendingRedactions>(room, id).await? {
-                redacted.insert(id.clone(), row.redaction);
-            }
-        }
-        let mut stored = Vec::with_capacity(placing.events.len());
-        let pending = self.store.submit_with(|first| {
-            let mut batch = Batch::new();
-            batch.delete::<Gaps>(room, (gap.0, &gap.1));
-            for (position, event) in (first..).zip(&placing.events) {
-                let event = StoredEvent { position: position | HISTORIC, ..(**event).clone() };
-                let event = match redacted.get(event.event_id()) {
-                    Some(redaction) => event.redacted(redaction),
-                    None => event,
-                };
-                put_historic(&mut batch, room, &event);
-                stored.push(Arc::new(event));
-            }
-            for (depth, id) in &placing.gaps {
-                batch.put::<Gaps>(room, (*depth, id), &());
-            }
-            Ok::<_, Error>(batch)
-        })?;
-        stored.iter().for_each(|event| self.events.insert(event));
-        pending.await?;
-        Ok(())
-    }
 }
 
-/// Events that are about to get their places.
-struct Placing {
-    placed: HashMap<OwnedEventId, Arc<StoredEvent>>,
-    events: Vec<Arc<StoredEvent>>,
-    gaps: Vec<Gap>,
-}
-
-impl Placing {
-    fn add(&mut self, pdu: Arc<Pdu>, view: &RoomView, state_before: Root) {
-        let event = Arc::new(StoredEvent {
-            client: ClientEvent::new(&pdu, view.version),
-            pdu,
-            version: view.version,
-            position: 0,
-            state_before,
-            room_state: None,
-            txn: None,
-            redacted_by: None,
-            status: EventStatus::Accepted,
-        });
-        self.placed.insert(event.event_id().clone(), Arc::clone(&event));
-        self.events.push(event);
-    }
-}
-
-fn put_historic(batch: &mut Batch, room: &RoomId, event: &StoredEvent) {
-    let (id, position): (_, Position) = (event.event_id(), event.position);
-    batch.put::<Events>(room, position, &event.to_record());
-    batch.put::<Depths>(room, (event.pdu.depth(), position), &());
-    batch.put::<Times>(room, (event.pdu.origin_server_ts(), position), &());
-    let place = EventPlace { room_id: room.to_owned(), position };
-    batch.derive_put::<EventIds>(id, (), &place);
-    batch.derive_delete::<SideEvents>(id, ());
-    // It gives the event its position; nobody need hear of it.
-    let payload = bytes::Bytes::new();
-    batch.fact(Fact { stream: stream::HISTORY, subject: room.as_str().into(), payload });
+/// Nothing can be deeper, so what comes after it is not.
+fn is_deepest(pdu: &Pdu) -> bool {
+    pdu.depth() >= crate::draft::MAX_DEPTH
 }

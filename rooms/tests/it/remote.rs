@@ -1,6 +1,7 @@
 //! Rooms of other servers: joining, knocking, leaving and inviting, with peers that may lie.
 
 mod handshakes;
+mod history;
 mod hostile_join;
 mod join;
 mod templates;
