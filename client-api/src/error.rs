@@ -215,7 +215,7 @@ impl From<rooms::Error> for Error {
         let text = error.to_string();
         match error {
             E::NotFound(_) => Self::not_found(text),
-            E::Forbidden(_) | E::NotJoined => Self::forbidden(text),
+            E::Forbidden(_) | E::NotJoined | E::UnableToAuthoriseJoin => Self::forbidden(text),
             E::GuestsForbidden => {
                 Self::new(StatusCode::FORBIDDEN, "M_GUEST_ACCESS_FORBIDDEN", text)
             }

@@ -86,6 +86,9 @@ impl From<rooms::Error> for Error {
             E::UnableToGrantJoin => {
                 Self::new(StatusCode::BAD_REQUEST, "M_UNABLE_TO_GRANT_JOIN", text)
             }
+            E::UnableToAuthoriseJoin => {
+                Self::new(StatusCode::BAD_REQUEST, "M_UNABLE_TO_AUTHORISE_JOIN", text)
+            }
             E::IncompatibleRoomVersion(version) => {
                 Self::new(StatusCode::BAD_REQUEST, "M_INCOMPATIBLE_ROOM_VERSION", text)
                     .with("room_version", version)

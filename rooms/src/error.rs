@@ -20,6 +20,9 @@ pub enum Error {
     /// A restricted join for which no local member could vouch.
     #[error("no member of this server may let you into this room")]
     UnableToGrantJoin,
+    /// A restricted join, and this server is not in the rooms that might allow it.
+    #[error("this server cannot tell whether you may join this room")]
+    UnableToAuthoriseJoin,
     #[error("{0}")]
     BadJson(String),
     #[error("{0}")]

@@ -11,6 +11,7 @@ mod history;
 mod invite;
 mod make;
 mod reads;
+mod sight;
 mod spaces;
 
 pub use self::{

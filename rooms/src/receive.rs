@@ -26,7 +26,7 @@ pub(crate) use self::{
     outliers::{side_event, side_record},
     take::Strictness,
 };
-use crate::{Error, RoomView, Rooms, Root, draft::Relay, rooms::Inner};
+use crate::{Error, RoomView, Rooms, draft::Relay, rooms::Inner};
 use gap::Budget;
 
 /// What became of an event.
@@ -170,25 +170,6 @@ impl Inner {
             self.take(&view.room_id, pdu, gap_state, Relay::Nobody, Strictness::Keep).await?;
         budget.submitted.extend(taken.submitted);
         Ok(taken.verdict)
-    }
-
-    /// What an event builds on, for one that a peer hands in by itself.
-    pub(crate) async fn fetch_context_of(
-        &self,
-        origin: &ServerName,
-        view: &RoomView,
-        pdu: &Arc<Pdu>,
-    ) -> Result<Option<Root>, Error> {
-        let mut budget = Budget::default();
-        let gap = self.fetch_context(origin, view, pdu, &mut budget).await;
-        for submitted in budget.submitted {
-            submitted.durable(self).await?;
-        }
-        gap.map_err(|error| match error {
-            ReceiveError::LowSpace => Error::LowSpace,
-            ReceiveError::Internal(reason) => Error::Internal(reason),
-            other => Error::InvalidParam(other.to_string()),
-        })
     }
 
     /// Whether the event has been through the checks before. An outlier has only been through some

@@ -23,11 +23,13 @@ impl Rooms {
             }
         }
         match self.join_here(&request).await {
-            Err(Error::UnableToGrantJoin) => match inner.join_remotely(&request).await {
-                // Nobody else is there to ask.
-                Err(Error::NotFound(_)) => Err(Error::UnableToGrantJoin),
-                other => other,
-            },
+            Err(error @ (Error::UnableToGrantJoin | Error::UnableToAuthoriseJoin)) => {
+                match inner.join_remotely(&request).await {
+                    // Nobody else is there to ask.
+                    Err(Error::NotFound(_)) => Err(error),
+                    other => other,
+                }
+            }
             other => other,
         }
     }

@@ -36,10 +36,14 @@ impl Inner {
         {
             return Ok(None);
         }
-        if !self.is_in_any(user, &allow).await? {
-            return Err(Error::Forbidden(
-                "you are in none of the rooms from which this room may be joined".to_owned(),
-            ));
+        match self.is_in_any(user, &allow).await? {
+            Some(true) => {}
+            Some(false) => {
+                return Err(Error::Forbidden(
+                    "you are in none of the rooms from which this room may be joined".to_owned(),
+                ));
+            }
+            None => return Err(Error::UnableToAuthoriseJoin),
         }
         let levels = draft.power_levels().await?;
         let named = named_users(draft).await?;
@@ -52,16 +56,19 @@ impl Inner {
             .ok_or(Error::UnableToGrantJoin)
     }
 
-    async fn is_in_any(&self, user: &UserId, rooms: &[OwnedRoomId]) -> Result<bool, Error> {
+    /// `None` if the user is in none of those that this server is in, and it is not in all.
+    async fn is_in_any(&self, user: &UserId, rooms: &[OwnedRoomId]) -> Result<Option<bool>, Error> {
+        let mut all_known = true;
         for room in rooms {
             // What is known of a room that nobody here is in any more is out of date.
             let is_known = self.view(room).await?.is_some_and(|view| !view.local_joined.is_empty());
             let row = self.store.get::<Members>(room, user).await?;
             if is_known && row.is_some_and(|row| row.membership == MembershipState::Join) {
-                return Ok(true);
+                return Ok(Some(true));
             }
+            all_known &= is_known;
         }
-        Ok(false)
+        Ok(all_known.then_some(false))
     }
 }
 

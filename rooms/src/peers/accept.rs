@@ -10,7 +10,8 @@ use ruma::{
 
 use super::PeerState;
 use crate::{
-    Error, RoomView, Rooms, Root, draft::Relay, ports::Handshake, receive::Strictness, rooms::Inner,
+    Error, EventStatus, RoomView, Rooms, StoredEvent, draft::Relay, ports::Handshake,
+    receive::Strictness, rooms::Inner,
 };
 
 /// Of `PUT /v2/send_join`.
@@ -33,11 +34,11 @@ impl Rooms {
         event_id: &EventId,
         pdu: Bytes,
     ) -> Result<JoinAnswer, Error> {
-        let (event, before) = self.accept(server, Handshake::Join, room, event_id, pdu).await?;
+        let event = self.accept(server, Handshake::Join, room, event_id, pdu).await?;
         let view = self.inner.view(room).await?.ok_or(Error::NotFound("the room"))?;
         Ok(JoinAnswer {
-            event: event.json().clone(),
-            state: self.state_with_chain(before).await?,
+            event: event.pdu.json().clone(),
+            state: self.state_with_chain(room, event.state_before).await?,
             members_omitted: false,
             servers_in_room: view.servers.keys().cloned().collect(),
         })
@@ -61,8 +62,8 @@ impl Rooms {
         event_id: &EventId,
         pdu: Bytes,
     ) -> Result<Vec<Bytes>, Error> {
-        let (event, before) = self.accept(server, Handshake::Knock, room, event_id, pdu).await?;
-        self.describing_pdus(before, event.sender()).await
+        let event = self.accept(server, Handshake::Knock, room, event_id, pdu).await?;
+        self.describing_pdus(event.state_before, event.pdu.sender()).await
     }
 
     async fn accept(
@@ -72,15 +73,22 @@ impl Rooms {
         room: &RoomId,
         event_id: &EventId,
         pdu: Bytes,
-    ) -> Result<(Arc<Pdu>, Root), Error> {
+    ) -> Result<Arc<StoredEvent>, Error> {
         let inner = &*self.inner;
         let view = inner.open_room(server, room).await?;
         let pdu = Pdu::from_json(pdu, view.version)
             .map_err(|error| Error::InvalidParam(error.to_string()))?;
         check_handshake(&pdu, server, handshake, room, event_id)?;
+        // The same event again, since the answer was lost: it is answered again.
+        if let Some(known) = inner.accepted(room, event_id).await? {
+            check_handshake(&known.pdu, server, handshake, room, event_id)?;
+            inner.store.barrier().wait().await?;
+            return Ok(known);
+        }
+        inner.check_place(&view, &pdu).await?;
         let pdu = match handshake {
             Handshake::Join => inner.vouch(&view, pdu).await?,
-            _ => pdu,
+            Handshake::Leave | Handshake::Knock => pdu,
         };
         let mut checked = inner.verified(view.version, room, vec![pdu.json().clone()]).await;
         let pdu = match checked.pop() {
@@ -88,18 +96,12 @@ impl Rooms {
             Some(Err(dropped)) => return Err(Error::InvalidParam(dropped.reason)),
             None => return Err(Error::Internal("a verdict is missing".to_owned())),
         };
-        let gap = inner.fetch_context_of(server, &view, &pdu).await?;
         let relay = Relay::AllBut(server.to_owned());
-        let taken = inner.take(room, Arc::clone(&pdu), gap, relay, Strictness::Refuse).await?;
-        let before = match taken.submitted {
-            Some(submitted) => {
-                submitted.durable(inner).await?;
-                taken.state_before
-            }
-            // The same event again, since the answer was lost: it is answered again.
-            None => inner.event_in(room, pdu.event_id()).await?.state_before,
-        };
-        Ok((pdu, before))
+        let taken = inner.take(room, pdu, None, relay, Strictness::Refuse).await?;
+        if let Some(submitted) = taken.submitted {
+            submitted.durable(inner).await?;
+        }
+        inner.event_in(room, event_id).await
     }
 }
 
@@ -136,11 +138,46 @@ fn check_handshake(
 }
 
 impl Inner {
+    /// An event of the room's history, durable or not.
+    async fn accepted(
+        &self,
+        room: &RoomId,
+        id: &EventId,
+    ) -> Result<Option<Arc<StoredEvent>>, Error> {
+        let event = self.events.get_latest(id).await?;
+        Ok(event
+            .filter(|event| event.pdu.room_id() == room && event.status == EventStatus::Accepted))
+    }
+
+    /// A template said where the event goes, so it goes on from what is known here: whoever is not
+    /// in the room has no say in what came before.
+    async fn check_place(&self, view: &RoomView, pdu: &Pdu) -> Result<(), Error> {
+        let bad = |reason: &str| Err(Error::InvalidParam(reason.to_owned()));
+        if pdu.prev_events().is_empty() {
+            return bad("the event does not go on from anything");
+        }
+        for id in pdu.prev_events() {
+            if self.accepted(&view.room_id, id).await?.is_none() {
+                return bad("the event goes on from one that is not part of the room's history");
+            }
+        }
+        for id in pdu.auth_events() {
+            let event = self.events.get_latest(id).await?;
+            if event.is_none_or(|event| event.pdu.room_id() != view.room_id) {
+                return bad("an auth event of the event is not one of the room");
+            }
+        }
+        Ok(())
+    }
+
     /// Signs a restricted join that names a user of this server as the one who lets the user in.
     async fn vouch(&self, view: &RoomView, pdu: Pdu) -> Result<Pdu, Error> {
         #[derive(serde::Deserialize)]
         struct Content {
             join_authorised_via_users_server: Option<String>,
+        }
+        if !view.version.restricted_joins() {
+            return Ok(pdu);
         }
         let content = pdu.content_as::<Content>().ok();
         let named = content.and_then(|content| content.join_authorised_via_users_server);

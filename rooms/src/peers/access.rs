@@ -4,20 +4,15 @@ use std::sync::Arc;
 
 use events::ServerAcl;
 use quick_cache::sync::Cache;
-use ruma::{EventId, OwnedEventId, RoomId, ServerName, events::room::member::MembershipState};
-use serde::Deserialize;
-use storage::Range;
+use ruma::{EventId, OwnedEventId, RoomId, ServerName};
 
-use crate::{
-    Error, EventStatus, RoomView, Rooms, Root, StoredEvent, rooms::Inner, store::Members,
-    trie::NewNodes,
-};
+use crate::{Error, EventStatus, RoomView, Rooms, Root, StoredEvent, rooms::Inner, trie::NewNodes};
 
 /// Lists that are kept compiled.
 const LISTS: usize = 1024;
 
-/// Access control lists by the id of their event.
-pub(crate) struct AclCache(Cache<OwnedEventId, Arc<ServerAcl>>);
+/// Access control lists by the id of their event, and whether it was redacted.
+pub(crate) struct AclCache(Cache<(OwnedEventId, bool), Arc<ServerAcl>>);
 
 impl Default for AclCache {
     fn default() -> Self {
@@ -46,12 +41,15 @@ impl Inner {
         let Some(id) = self.trie.get(state, "m.room.server_acl", "", &nodes).await? else {
             return Ok(true);
         };
-        if let Some(acl) = self.acls.0.get(&id) {
+        let event = self.events.get_latest(&id).await?;
+        let missing = || Error::Internal(format!("the list {id} is not in the store"));
+        let event = event.ok_or_else(missing)?;
+        let key = (id, event.redacted_by.is_some());
+        if let Some(acl) = self.acls.0.get(&key) {
             return Ok(acl.allows(server));
         }
-        let Some(event) = self.events.get_latest(&id).await? else { return Ok(true) };
         let acl = Arc::new(ServerAcl::parse(event.pdu.content_str()));
-        self.acls.0.insert(id, Arc::clone(&acl));
+        self.acls.0.insert(key, Arc::clone(&acl));
         Ok(acl.allows(server))
     }
 
@@ -93,54 +91,5 @@ impl Inner {
         event
             .filter(|event| event.pdu.room_id() == room && event.status == EventStatus::Accepted)
             .ok_or(Error::NotFound("the event"))
-    }
-
-    /// Whether the history's visibility lets the server, which is in the room now, see the event.
-    pub(super) async fn server_may_see(
-        &self,
-        server: &ServerName,
-        event: &StoredEvent,
-    ) -> Result<bool, Error> {
-        #[derive(Deserialize)]
-        struct Content {
-            history_visibility: String,
-        }
-        let nodes = NewNodes::default();
-        let state = event.state_before;
-        let id = self.trie.get(state, "m.room.history_visibility", "", &nodes).await?;
-        let setting = match id {
-            Some(id) => self.events.get_latest(&id).await?,
-            None => None,
-        };
-        let setting = setting.and_then(|event| event.pdu.content_as::<Content>().ok());
-        let invited_too = match setting.as_ref().map(|content| &*content.history_visibility) {
-            Some("joined") => false,
-            Some("invited") => true,
-            _ => return Ok(true),
-        };
-        self.has_member_in(server, event.pdu.room_id(), state, invited_too).await
-    }
-
-    async fn has_member_in(
-        &self,
-        server: &ServerName,
-        room: &RoomId,
-        state: Root,
-        invited_too: bool,
-    ) -> Result<bool, Error> {
-        let nodes = NewNodes::default();
-        let rows = self.store.scan::<Members>(room, Range::all()).await?;
-        let of_server = |user: &&str| user.split_once(':').is_some_and(|(_, name)| name == server);
-        for user in rows.iter().map(|row| row.sort.as_str()).filter(of_server) {
-            let Some(id) = self.trie.get(state, "m.room.member", user, &nodes).await? else {
-                continue;
-            };
-            match self.membership_of(&id).await? {
-                MembershipState::Join => return Ok(true),
-                MembershipState::Invite if invited_too => return Ok(true),
-                _ => {}
-            }
-        }
-        Ok(false)
     }
 }

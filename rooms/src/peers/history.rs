@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use ruma::{OwnedEventId, RoomId, ServerName};
 
+use super::sight::ServerSight;
 use crate::{Error, EventStatus, Rooms, StoredEvent};
 
 /// Events of one answer.
@@ -66,7 +67,7 @@ impl Rooms {
         self.inner.shared_room(server, room).await?;
         let limit = limit.min(BACKFILL_MAX);
         let events = self.ancestors(room, from, &HashSet::new(), 0, limit).await?;
-        self.peer_jsons(server, events).await
+        self.shown_to(server, room, events).await
     }
 
     /// The events between `earliest` and `latest`, both left out; the oldest first.
@@ -88,10 +89,11 @@ impl Rooms {
         }
         let mut events = self.ancestors(room, from, &known, query.min_depth, limit).await?;
         events.sort_by_key(|event| (event.pdu.depth(), event.position));
-        self.peer_jsons(server, events).await
+        self.shown_to(server, room, events).await
     }
 
-    /// Breadth first, the deepest first; `known` ends the walk.
+    /// Breadth first, the deepest first; `known` and what is less deep than `min_depth` end the
+    /// walk.
     async fn ancestors(
         &self,
         room: &RoomId,
@@ -104,7 +106,7 @@ impl Rooms {
         let mut open = BinaryHeap::new();
         let mut found = Vec::new();
         let mut next = from;
-        loop {
+        while found.len() < limit {
             for id in next {
                 if seen.len() >= VISITED_MAX + known.len() || !seen.insert(id.clone()) {
                     continue;
@@ -128,14 +130,17 @@ impl Rooms {
         Ok(found)
     }
 
-    async fn peer_jsons(
+    /// What the server may not see is redacted: it has to know that there is something.
+    async fn shown_to(
         &self,
         server: &ServerName,
+        room: &RoomId,
         events: Vec<Arc<StoredEvent>>,
     ) -> Result<Vec<Bytes>, Error> {
+        let mut sight = ServerSight::new(&self.inner, server, room);
         let mut jsons = Vec::with_capacity(events.len());
         for event in &events {
-            jsons.push(self.peer_json(server, event).await?);
+            jsons.push(sight.json(event).await?);
         }
         Ok(jsons)
     }

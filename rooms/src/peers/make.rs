@@ -47,6 +47,9 @@ impl Rooms {
         let says = Says::state(user, "m.room.member", user.as_str(), &content);
         // Built to be judged, and thrown away: what the other server gets is not signed.
         let pdu = writer.draft(inner).append(says).await?;
+        drop(writer);
+        // What it goes on from must not be lost once another server has heard of it.
+        inner.store.barrier().wait().await?;
         Ok(Made { room_version, event: without_proof(pdu.json())? })
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ruma::{EventId, OwnedEventId, RoomId, ServerName, api::Direction};
 
-use crate::{Error, EventStatus, Rooms, StoredEvent};
+use super::sight::ServerSight;
+use crate::{Error, EventStatus, Rooms, Root, StoredEvent};
 
 /// The state before an event, and what authorises it.
 #[derive(Clone, Debug, Default)]
@@ -23,11 +24,11 @@ impl Rooms {
         let room = event.pdu.room_id();
         match self.inner.shared_room(server, room).await {
             // Whether the event exists is told to those in its room.
-            Err(Error::NotFound(_)) => return Err(NOT_FOUND),
+            Err(Error::NotFound(_) | Error::Forbidden(_)) => return Err(NOT_FOUND),
             other => drop(other?),
         }
         match event.status {
-            EventStatus::Accepted => self.peer_json(server, &event).await,
+            EventStatus::Accepted => ServerSight::new(&self.inner, server, room).json(&event).await,
             // Without it nobody could check what it authorises.
             EventStatus::Outlier => Ok(event.pdu.json().clone()),
             EventStatus::SoftFailed | EventStatus::Rejected => Err(NOT_FOUND),
@@ -43,9 +44,12 @@ impl Rooms {
     ) -> Result<Vec<Bytes>, Error> {
         self.inner.shared_room(server, room).await?;
         let event = self.inner.events.get(event).await?;
-        let event = event.filter(|event| event.pdu.room_id() == room);
+        let event = event.filter(|event| {
+            let is_known = matches!(event.status, EventStatus::Accepted | EventStatus::Outlier);
+            is_known && event.pdu.room_id() == room
+        });
         let event = event.ok_or(Error::NotFound("the event"))?;
-        let chain = self.inner.auth_chain(std::iter::once(event)).await?;
+        let chain = self.inner.auth_chain(room, std::iter::once(event)).await?;
         Ok(chain.iter().map(|event| event.pdu.json().clone()).collect())
     }
 
@@ -59,10 +63,14 @@ impl Rooms {
         let inner = &*self.inner;
         inner.shared_room(server, room).await?;
         let event = inner.event_in(room, event).await?;
-        self.state_with_chain(event.state_before).await
+        self.state_with_chain(room, event.state_before).await
     }
 
-    pub(super) async fn state_with_chain(&self, root: crate::Root) -> Result<PeerState, Error> {
+    pub(super) async fn state_with_chain(
+        &self,
+        room: &RoomId,
+        root: Root,
+    ) -> Result<PeerState, Error> {
         let inner = &*self.inner;
         let entries = inner.trie.entries(root).await?;
         let mut state = Vec::with_capacity(entries.len());
@@ -71,7 +79,7 @@ impl Rooms {
             let missing = || Error::Internal(format!("{} is not in the store", entry.event_id));
             state.push(event.ok_or_else(missing)?);
         }
-        let auth_chain = inner.auth_chain(state.iter().cloned()).await?;
+        let auth_chain = inner.auth_chain(room, state.iter().cloned()).await?;
         Ok(PeerState { state, auth_chain })
     }
 
@@ -88,14 +96,12 @@ impl Rooms {
         let found = found.ok_or(Error::NotFound("an event of that time"))?;
         Ok((found.event_id().clone(), found.pdu.origin_server_ts()))
     }
+}
 
+impl ServerSight<'_> {
     /// The PDU as the server may see it.
-    pub(super) async fn peer_json(
-        &self,
-        server: &ServerName,
-        event: &StoredEvent,
-    ) -> Result<Bytes, Error> {
-        if self.inner.server_may_see(server, event).await? {
+    pub(super) async fn json(&mut self, event: &StoredEvent) -> Result<Bytes, Error> {
+        if self.allows(event).await? {
             Ok(event.pdu.json().clone())
         } else {
             Ok(event.pdu.redacted(event.version).json().clone())

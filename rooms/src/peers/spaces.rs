@@ -4,6 +4,9 @@ use ruma::{OwnedRoomId, RoomId, ServerName, events::room::member::MembershipStat
 
 use crate::{Error, RoomSummary, RoomView, Rooms};
 
+/// Children that one answer describes; about the others, other servers can be asked.
+const CHILDREN_MAX: usize = 100;
+
 #[derive(Clone, Debug)]
 pub struct PeerHierarchy {
     pub room: RoomSummary,
@@ -28,11 +31,15 @@ impl Rooms {
             inaccessible_children: Vec::new(),
         };
         if summary.room.room_type.as_deref() == Some("m.space") {
-            for child in self.space_children(view.state, suggested_only).await? {
+            let children = self.space_children(view.state, suggested_only).await?;
+            for (index, child) in children.into_iter().enumerate() {
                 summary.children_state.push(child.stripped);
+                if index >= CHILDREN_MAX {
+                    continue;
+                }
                 match self.peer_summary(server, &child.room_id).await? {
                     Some((child, _)) => hierarchy.children.push(child),
-                    None if self.inner.view(&child.room_id).await?.is_some() => {
+                    None if self.inner.is_resident(&child.room_id).await? => {
                         hierarchy.inaccessible_children.push(child.room_id);
                     }
                     None => {}

@@ -64,10 +64,14 @@ impl Inner {
         Ok(None)
     }
 
-    /// Whether something that comes right before the event has no place in history.
+    /// Whether something that comes right before the event has no place in the room's history. What
+    /// has one in another room has none in this.
     pub(crate) async fn has_gap(&self, pdu: &Pdu) -> Result<bool, Error> {
         for id in pdu.prev_events() {
-            if !self.has_judged(id).await? {
+            let event = self.events.get_latest(id).await?;
+            if !event
+                .is_some_and(|event| event.was_judged() && event.pdu.room_id() == pdu.room_id())
+            {
                 return Ok(true);
             }
         }

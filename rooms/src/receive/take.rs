@@ -30,7 +30,6 @@ pub(crate) enum Strictness {
 #[must_use = "nothing is acknowledged before it is durable"]
 pub(crate) struct Taken {
     pub(crate) verdict: Received,
-    pub(crate) state_before: Root,
     /// Of an accepted event.
     pub(crate) submitted: Option<Submitted>,
 }
@@ -59,7 +58,7 @@ impl Inner {
             drop(writer);
             self.store.barrier().wait().await?;
             let verdict = Received::Known;
-            return Ok(Taken { verdict, state_before: Root::EMPTY, submitted: None });
+            return Ok(Taken { verdict, submitted: None });
         }
         let view = writer.view().clone();
         let state_before = self.state_before(view.version, &pdu, gap).await?;
@@ -87,7 +86,7 @@ impl Inner {
                     }
                 })?;
                 let submitted = Some(writer.finish(outcome));
-                return Ok(Taken { verdict: Received::Accepted, state_before, submitted });
+                return Ok(Taken { verdict: Received::Accepted, submitted });
             }
             Judgement::Rejected(reason) => (EventStatus::Rejected, Received::Rejected(reason)),
             Judgement::SoftFailed(reason) => {
@@ -103,7 +102,7 @@ impl Inner {
         tracing::debug!(event_id = %pdu.event_id(), ?verdict, "an event is kept aside");
         let event = side_event(pdu, view.version, status, Some(state_before));
         self.store_aside(vec![event]).await?;
-        Ok(Taken { verdict, state_before, submitted: None })
+        Ok(Taken { verdict, submitted: None })
     }
 
     /// As [`Inner::take`] judges, without the current state, which says nothing about the past.
