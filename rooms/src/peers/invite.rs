@@ -7,7 +7,7 @@ use ruma::{
     events::room::member::MembershipState,
 };
 use serde_json::value::RawValue;
-use storage::{Batch, Fact};
+use storage::{Batch, CommitError, Fact, Position};
 
 use crate::{
     Error, MembershipFact, Rooms, Root,
@@ -21,6 +21,10 @@ use crate::{
 /// What is shown of a room to those who are not in it: events, and their bytes.
 const SHOWN_EVENTS: usize = 50;
 const SHOWN_BYTES: usize = 256 << 10;
+/// Servers that are remembered to be in a room that a user was told of.
+const VIA_MAX: usize = 20;
+/// Times that a membership may change while it is being replaced.
+const ATTEMPTS: usize = 5;
 
 #[derive(Clone, Debug)]
 pub struct IncomingInvite<'a> {
@@ -63,10 +67,10 @@ impl Rooms {
             Some(Err(dropped)) => return Err(Error::Forbidden(dropped.reason)),
             None => return Err(Error::Internal("a verdict is missing".to_owned())),
         };
+        check_shown(version, invite.room_id, &invite.stripped_state)?;
         let signed = events::add_signature(&pdu, &inner.key, &inner.server_name, version)?;
-        let view = inner.view(invite.room_id).await?;
         // A server in the room hears of the invite as of every other event.
-        if view.is_none_or(|view| view.local_joined.is_empty()) {
+        if !inner.is_resident(invite.room_id).await? && !inner.was_told(&user, &signed).await? {
             let shown = shown_state(invite.stripped_state);
             inner.tell_outsider(&signed, version, &user, shown, invite.via).await?;
         }
@@ -104,7 +108,15 @@ impl Inner {
         Ok((version, user))
     }
 
-    /// Gives a local user a membership in a room that this server is not in.
+    /// Whether the invite came before, since the answer was lost, or to be shown once more to a
+    /// user who has said no.
+    async fn was_told(&self, user: &UserId, invite: &Pdu) -> Result<bool, Error> {
+        Ok(self.events.get_latest(invite.event_id()).await?.is_some()
+            && self.store.get_latest::<UserRooms>(user, invite.room_id()).await?.is_some())
+    }
+
+    /// Gives a local user a membership in a room that this server is not in. Whoever joined it
+    /// meanwhile stays in it.
     pub(crate) async fn tell_outsider(
         &self,
         pdu: &Pdu,
@@ -115,7 +127,6 @@ impl Inner {
     ) -> Result<(), Error> {
         let room = pdu.room_id();
         let membership = pdu.membership().unwrap_or(MembershipState::Leave);
-        let before = self.store.get_latest::<UserRooms>(user, room).await?;
         let side = SideRecord {
             room_version: version.as_str().to_owned(),
             json: pdu.json().clone(),
@@ -123,37 +134,91 @@ impl Inner {
             state_before: None,
         };
         let shows = matches!(membership, MembershipState::Invite | MembershipState::Knock);
-        let pending = self.store.submit_with(|position| {
-            let mut batch = Batch::new();
-            let record = UserRoomRecord {
-                membership: membership.clone(),
-                event_id: pdu.event_id().clone(),
-                position,
-                state: Root::EMPTY,
-                seen: before.and_then(|row| row.seen),
-                forgotten: false,
-            };
-            batch.put::<UserRooms>(user, room, &record);
-            if shows {
-                let via = via.iter().map(ToString::to_string).collect();
-                let state = InviteState { events: shown, via };
-                batch.put::<InviteStates>(user, room, &state);
-            } else {
-                batch.delete::<InviteStates>(user, room);
+        let via = via.iter().take(VIA_MAX).map(ToString::to_string).collect();
+        let state = InviteState { events: shown, via };
+        for _ in 0..ATTEMPTS {
+            let before = self.store.get_latest::<UserRooms>(user, room).await?;
+            if before.as_ref().is_some_and(|row| row.membership == MembershipState::Join) {
+                break;
             }
-            batch.derive_put::<SideEvents>(pdu.event_id(), (), &side);
-            let fact = MembershipFact {
-                room_id: room.to_owned(),
-                membership: membership.clone(),
-                event_position: position,
-            };
-            let (subject, payload) = (user.as_str().into(), fact.to_payload());
-            batch.fact(Fact { stream: stream::MEMBERSHIP, subject, payload });
-            Ok::<_, Error>(batch)
-        })?;
-        pending.await?;
+            let pending = self.store.submit_with(|position| {
+                let mut batch = Batch::new();
+                match &before {
+                    Some(row) => batch.if_equal::<UserRooms>(user, room, row),
+                    None => batch.if_absent::<UserRooms>(user, room),
+                };
+                let record = UserRoomRecord {
+                    membership: membership.clone(),
+                    event_id: pdu.event_id().clone(),
+                    position,
+                    state: Root::EMPTY,
+                    seen: before.and_then(|row| row.seen),
+                    forgotten: false,
+                };
+                batch.put::<UserRooms>(user, room, &record);
+                if shows {
+                    batch.put::<InviteStates>(user, room, &state);
+                } else {
+                    batch.delete::<InviteStates>(user, room);
+                }
+                batch.derive_put::<SideEvents>(pdu.event_id(), (), &side);
+                batch.fact(membership_fact(user, room, &membership, position));
+                Ok::<_, CommitError>(batch)
+            })?;
+            match pending.await {
+                Err(CommitError::Condition) => {}
+                other => return Ok(other.map(drop)?),
+            }
+        }
         Ok(())
     }
+}
+
+fn membership_fact(
+    user: &UserId,
+    room: &RoomId,
+    membership: &MembershipState,
+    event_position: Position,
+) -> Fact {
+    let (room_id, membership) = (room.to_owned(), membership.clone());
+    let fact = MembershipFact { room_id, membership, event_position };
+    let (subject, payload) = (user.as_str().into(), fact.to_payload());
+    Fact { stream: stream::MEMBERSHIP, subject, payload }
+}
+
+/// "Servers SHOULD return `M_INVALID_PARAM` if": what is shown is not of the room. A room id that
+/// is the hash of a create event says nothing without that event.
+fn check_shown(version: &RoomVersion, room: &RoomId, shown: &[Bytes]) -> Result<(), Error> {
+    #[derive(serde::Deserialize)]
+    struct Claims<'a> {
+        #[serde(borrow)]
+        room_id: Option<&'a RawValue>,
+        #[serde(rename = "type", borrow)]
+        event_type: Option<&'a RawValue>,
+    }
+    let bad = |reason: &str| Err(Error::InvalidParam(reason.to_owned()));
+    let mut has_create = !version.room_id_is_create_hash();
+    for event in shown {
+        // What is no event is not shown.
+        let Ok(claims) = serde_json::from_slice::<Claims<'_>>(event) else { continue };
+        let text = |value: &RawValue| serde_json::from_str::<String>(value.get()).ok();
+        let other = claims.room_id.is_some_and(|id| text(id).as_deref() != Some(room.as_str()));
+        if other {
+            return bad("what is shown of the room is of another room");
+        }
+        let is_create = claims.event_type.and_then(text).as_deref() == Some("m.room.create");
+        if is_create && version.room_id_is_create_hash() {
+            let create = Pdu::from_json(event.clone(), version).ok();
+            // The id covers the hash of the content, and with it the content.
+            if !create.is_some_and(|create| {
+                create.room_id() == room && events::verify_content_hash(&create)
+            }) {
+                return bad("the create event is not the one that the room's id names");
+            }
+            has_create = true;
+        }
+    }
+    if has_create { Ok(()) } else { bad("the room's create event is missing") }
 }
 
 /// What strangers say about a room is kept in bounds, and is at least an event each.

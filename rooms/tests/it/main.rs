@@ -3,6 +3,7 @@
 mod create;
 mod durability;
 mod membership;
+mod peers;
 mod reads_directory;
 mod reads_ephemeral;
 mod reads_relations;
