@@ -54,29 +54,12 @@ impl Region {
         let Parts { store, clock, rng } = parts;
         let tasks = Tasks::new();
         let identity = identity::load_or_create(&store, &rng, config.server_name()?).await?;
-        let accounts = accounts::Accounts::open(
-            config.accounts()?,
-            store.clone(),
-            clock.clone(),
-            rng.clone(),
-            identity.server_name.clone(),
-        )
-        .await
-        .context("cannot load the accounts")?;
+        let accounts = open_accounts(config, &store, &clock, &rng, &identity).await?;
         let devices = devices::Devices::new(store.clone(), clock.clone(), rng.clone(), &tasks);
         let presence =
             presence::Presence::new(config.presence(), clock.clone(), &tasks, store.clone());
         let peers = Peers::build(config, &identity, &store, &clock)?;
-        let rooms = rooms::Rooms::new(
-            config.rooms(),
-            store.clone(),
-            clock.clone(),
-            rng.clone(),
-            identity.server_name,
-            identity.signing_key,
-            peers.ports(),
-        )
-        .context("cannot open the rooms")?;
+        let rooms = open_rooms(config, &store, &clock, &rng, identity, peers.ports())?;
         peers.know_profiles(&accounts);
         tasks.spawn_until_stopped("typing", rooms.clone().expire_typing());
         let sources = sync::Sources {
@@ -157,4 +140,32 @@ impl Region {
             tracing::error!("the store did not close in order");
         }
     }
+}
+
+async fn open_accounts(
+    config: &Config,
+    store: &Store,
+    clock: &SharedClock,
+    rng: &Rng,
+    identity: &identity::Identity,
+) -> anyhow::Result<accounts::Accounts> {
+    let (store, clock, rng) = (store.clone(), clock.clone(), rng.clone());
+    let name = identity.server_name.clone();
+    let opened = accounts::Accounts::open(config.accounts()?, store, clock, rng, name).await;
+    opened.context("cannot load the accounts")
+}
+
+fn open_rooms(
+    config: &Config,
+    store: &Store,
+    clock: &SharedClock,
+    rng: &Rng,
+    identity: identity::Identity,
+    ports: rooms::ports::Ports,
+) -> anyhow::Result<rooms::Rooms> {
+    let (store, clock, rng) = (store.clone(), clock.clone(), rng.clone());
+    let identity::Identity { server_name, signing_key } = identity;
+    let opened =
+        rooms::Rooms::new(config.rooms(), store, clock, rng, server_name, signing_key, ports);
+    opened.context("cannot open the rooms")
 }
