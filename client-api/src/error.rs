@@ -16,7 +16,7 @@ pub struct Error {
     /// Further fields of the body, such as `soft_logout`.
     extra: Map<String, Value>,
     /// The whole body, where it is not that of an ordinary error.
-    body: Option<Value>,
+    body: Option<Box<Value>>,
     retry_after: Option<Duration>,
 }
 
@@ -49,7 +49,7 @@ impl Error {
     /// The body of the HTTP response, and the `error` of a WebSocket response.
     pub(crate) fn to_json(&self) -> Value {
         if let Some(body) = &self.body {
-            return body.clone();
+            return Value::clone(body);
         }
         let mut body = self.extra.clone();
         body.insert("errcode".to_owned(), self.errcode.as_ref().into());
@@ -68,7 +68,7 @@ impl Error {
             "M_UNAUTHORIZED",
             "Further authentication is needed",
         );
-        error.body = Some(body);
+        error.body = Some(Box::new(body));
         error
     }
 

@@ -28,7 +28,10 @@ const REFRESH: Duration = Duration::from_secs(25 * 60);
 
 /// Which servers share a room with a user, as of a moment ago.
 #[derive(Default)]
-pub(super) struct Reach(Mutex<HashMap<OwnedUserId, (Instant, Arc<[OwnedServerName]>)>>);
+pub(super) struct Reach(Mutex<HashMap<OwnedUserId, Known>>);
+
+/// When it was looked up, and what was found.
+type Known = (Instant, Arc<[OwnedServerName]>);
 
 impl Sender {
     pub(super) async fn follow_presence(self) {
