@@ -67,126 +67,130 @@ struct Attempt {
     pdu: Bytes,
 }
 
-async fn attempts(scene: &Scene, membership: &str) -> Vec<Attempt> {
-    let Scene { one, room, foreign, other_room, .. } = scene;
-    let bob = scene.two.user("bob");
-    let honest = || Forged::member(one, room, &bob, membership);
-    let mut attempts = Vec::new();
-    let mut add = |what, server, room: &OwnedRoomId, pdu: &events::Pdu, json: Bytes| {
-        let (room, event_id) = (room.clone(), pdu.event_id().clone());
-        attempts.push(Attempt { what, server, room, event_id, pdu: json });
-    };
-    let pdu = honest().await.pdu();
-    let json = pdu.json().clone();
-    add("the path names another room", "two.test", other_room, &pdu, json.clone());
-    add("another server hands it in", "three.test", room, &pdu, json.clone());
-    add("no JSON", "two.test", room, &pdu, json.slice(1..));
-    add("an array", "two.test", room, &pdu, "[]".into());
-    add("nothing", "two.test", room, &pdu, Bytes::new());
+type Forgery = fn(&Scene, &mut Forged);
+
+/// Well-formed, and well signed by whoever signs it.
+const FORGERIES: [(&str, Forgery); 21] = [
+    ("no membership", |_, event| event.content = json!({})),
+    ("a nonsensical one", |_, event| event.content = json!({ "membership": "nonsense" })),
+    ("a ban", |_, event| event.content = json!({ "membership": "ban" })),
+    ("an invite", |_, event| event.content = json!({ "membership": "invite" })),
+    ("another type", |_, event| event.event_type = "m.room.topic".into()),
+    ("a message", |_, event| {
+        event.event_type = "m.room.message".into();
+        event.state_key = None;
+    }),
+    ("no state", |_, event| event.state_key = None),
+    ("another of their users", |_, event| event.state_key = Some("@eve:two.test".into())),
+    ("a user of ours", |_, event| event.state_key = Some("@ada:one.test".into())),
+    ("nobody", |_, event| event.state_key = Some(String::new())),
+    ("no user id", |_, event| event.state_key = Some("bob".into())),
+    ("a user of ours does it", |_, event| {
+        event.sender = "@ada:one.test".try_into().unwrap();
+        event.state_key = Some("@ada:one.test".into());
+    }),
+    ("a user of a third server does it", |_, event| {
+        event.sender = "@bob:three.test".try_into().unwrap();
+        event.state_key = Some("@bob:three.test".into());
+        event.signer = "three.test".into();
+    }),
+    ("another server's signature", |_, event| event.signer = "three.test".into()),
+    ("an unknown key", |_, event| event.signer = "none.test".into()),
+    ("it goes on from another room", |scene, event| {
+        event.prev_events = vec![scene.foreign.clone()];
+    }),
+    ("it goes on from another room too", |scene, event| {
+        event.prev_events.push(scene.foreign.clone());
+    }),
+    ("another room authorises it", |scene, event| event.auth_events.push(scene.foreign.clone())),
+    ("it goes on from nothing", |_, event| event.prev_events.clear()),
+    ("nothing authorises it", |_, event| event.auth_events.clear()),
+    ("authorised twice", |_, event| {
+        let again = event.auth_events.clone();
+        event.auth_events.extend(again);
+    }),
+];
+
+/// Events that nobody has heard of.
+const UNKNOWN: [(&str, Forgery); 3] = [
+    ("it goes on from what is not known", |scene, event| {
+        event.prev_events = vec![scene.unknown(event)];
+    }),
+    ("it goes on from what is not all known", |scene, event| {
+        event.prev_events.push(scene.unknown(event));
+    }),
+    ("what authorises it is not known", |scene, event| {
+        event.auth_events.push(scene.unknown(event));
+    }),
+];
+
+impl Scene {
+    fn unknown(&self, event: &Forged) -> OwnedEventId {
+        let id = match event.version.as_str() {
+            "1" => "$unknown:two.test",
+            _ => "$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        };
+        id.try_into().unwrap()
+    }
+
+    async fn honest(&self, membership: &str) -> Forged {
+        Forged::member(&self.one, &self.room, &self.two.user("bob"), membership).await
+    }
+}
+
+fn nested(pdu: &[u8], levels: usize) -> Bytes {
+    let nested = format!("{{\"nested\":{}{},", "[".repeat(levels), "]".repeat(levels));
+    let text = String::from_utf8(pdu.to_vec()).unwrap();
+    text.replacen('{', &nested, 1).into()
+}
+
+/// What is no event, or not the one that was signed.
+fn edits(pdu: &Bytes) -> Vec<(&'static str, Bytes)> {
+    let mut edits = vec![
+        ("no JSON", pdu.slice(1..)),
+        ("an array", "[]".into()),
+        ("nothing", Bytes::new()),
+        ("nesting", nested(pdu, 200)),
+        ("deep nesting", nested(pdu, 2000)),
+    ];
     for field in ["type", "room_id", "sender", "state_key", "content", "depth", "signatures"] {
-        add("a field is missing", "two.test", room, &pdu, edited(&json, field, None));
+        edits.push(("a field is missing", edited(pdu, field, None)));
     }
     for field in ["hashes", "origin_server_ts", "prev_events", "auth_events"] {
-        add("a field is null", "two.test", room, &pdu, edited(&json, field, Some(Value::Null)));
+        edits.push(("a field is null", edited(pdu, field, Some(Value::Null))));
     }
     for depth in [json!(-1), json!(1u64 << 53), json!(1.5), json!("5"), json!(u64::MAX)] {
-        add("an odd depth", "two.test", room, &pdu, edited(&json, "depth", Some(depth)));
-    }
-    for level in [200, 2000] {
-        let nested = format!("{}{}", "[".repeat(level), "]".repeat(level));
-        let text = String::from_utf8(json.to_vec()).unwrap();
-        let text = text.replacen('{', &format!("{{\"nested\":{nested},"), 1);
-        add("deep nesting", "two.test", room, &pdu, text.into());
+        edits.push(("an odd depth", edited(pdu, "depth", Some(depth))));
     }
     let many: Vec<_> = (0..21).map(|n| json!(format!("${n}:two.test"))).collect();
-    add("many before it", "two.test", room, &pdu, edited(&json, "prev_events", Some(json!(many))));
-    let mut forged = |what, event: Forged| {
-        let pdu = event.pdu();
-        add(what, "two.test", &event.room_id, &pdu, pdu.json().clone());
+    edits.push(("many before it", edited(pdu, "prev_events", Some(json!(many)))));
+    edits
+}
+
+async fn attempts(scene: &Scene, membership: &str) -> Vec<Attempt> {
+    let pdu = scene.honest(membership).await.pdu();
+    let attempt = |what, server, room: &OwnedRoomId, pdu: &events::Pdu, json: Bytes| {
+        let (room, event_id) = (room.clone(), pdu.event_id().clone());
+        Attempt { what, server, room, event_id, pdu: json }
     };
-    for other in ["join", "leave", "knock", "ban", "invite", "nonsense"] {
-        if other != membership {
-            forged(
-                "another membership",
-                honest().await.with(|event| {
-                    event.content = json!({ "membership": other });
-                }),
-            );
-        }
+    let (path, json) = (&scene.other_room, pdu.json().clone());
+    let mut attempts = vec![
+        attempt("the path names another room", "two.test", path, &pdu, json.clone()),
+        attempt("another server hands it in", "three.test", &scene.room, &pdu, json.clone()),
+    ];
+    for (what, json) in edits(&json) {
+        attempts.push(attempt(what, "two.test", &scene.room, &pdu, json));
     }
-    forged("no membership", honest().await.with(|event| event.content = json!({})));
-    forged("another type", honest().await.with(|event| event.event_type = "m.room.topic".into()));
-    forged(
-        "a message",
-        honest().await.with(|event| {
-            event.event_type = "m.room.message".into();
-            event.state_key = None;
-        }),
-    );
-    forged("no state", honest().await.with(|event| event.state_key = None));
-    for state_key in ["@eve:two.test", "@ada:one.test", "", "bob"] {
-        forged(
-            "somebody else",
-            honest().await.with(|event| event.state_key = Some(state_key.into())),
-        );
+    for (what, forge) in FORGERIES.into_iter().chain(UNKNOWN) {
+        let pdu = scene.honest(membership).await.with(|event| forge(scene, event)).pdu();
+        attempts.push(attempt(what, "two.test", &scene.room, &pdu, pdu.json().clone()));
     }
-    let ada = one.user("ada");
-    forged(
-        "a user of ours",
-        honest().await.with(|event| {
-            event.sender = ada.clone();
-            event.state_key = Some(ada.to_string());
-        }),
-    );
-    forged(
-        "a user of a third server",
-        honest().await.with(|event| {
-            event.sender = "@bob:three.test".try_into().unwrap();
-            event.state_key = Some("@bob:three.test".to_owned());
-            event.signer = "three.test".to_owned();
-        }),
-    );
-    forged(
-        "another server's signature",
-        honest().await.with(|event| {
-            event.signer = "three.test".to_owned();
-        }),
-    );
-    forged("an unknown key", honest().await.with(|event| event.signer = "none.test".to_owned()));
-    let unknown: OwnedEventId = match pdu.event_id().server_name() {
-        Some(_) => "$unknown:two.test".try_into().unwrap(),
-        None => "$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".try_into().unwrap(),
-    };
-    for (what, id) in [("unknown", &unknown), ("of another room", foreign)] {
-        let _ = what;
-        forged(
-            "what comes before is not ours",
-            honest().await.with(|event| {
-                event.prev_events = vec![id.clone()];
-            }),
-        );
-        forged(
-            "what comes before is not all ours",
-            honest().await.with(|event| {
-                event.prev_events.push(id.clone());
-            }),
-        );
-        forged(
-            "what authorises it is not ours",
-            honest().await.with(|event| {
-                event.auth_events.push(id.clone());
-            }),
-        );
+    for (_, other) in HANDSHAKES.into_iter().filter(|(_, other)| *other != membership) {
+        let content = json!({ "membership": other });
+        let pdu = scene.honest(membership).await.with(|event| event.content = content).pdu();
+        let what = "the path names another membership";
+        attempts.push(attempt(what, "two.test", &scene.room, &pdu, pdu.json().clone()));
     }
-    forged("nothing comes before", honest().await.with(|event| event.prev_events.clear()));
-    forged("nothing authorises it", honest().await.with(|event| event.auth_events.clear()));
-    forged(
-        "authorised twice",
-        honest().await.with(|event| {
-            let again = event.auth_events.clone();
-            event.auth_events.extend(again);
-        }),
-    );
     attempts
 }
 
@@ -215,8 +219,7 @@ async fn nothing_hostile_is_taken_and_nothing_remains_of_it() {
             let asked = scene.wire.take_calls();
             assert!(asked.is_empty(), "a stranger makes this server ask nobody: {asked:?}");
             // All that is missing from these is ill will.
-            let bob = scene.two.user("bob");
-            let honest = Forged::member(one, room, &bob, membership).await.pdu();
+            let honest = scene.honest(membership).await.pdu();
             let other_id = &scene.foreign;
             let outcome =
                 send(one, "two.test", handshake, room, other_id, honest.json().clone()).await;
