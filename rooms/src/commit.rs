@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use events::Pdu;
-use ruma::{RoomId, UserId, events::room::member::MembershipState};
+use ruma::{OwnedServerName, RoomId, ServerName, UserId, events::room::member::MembershipState};
 use storage::{Batch, Fact, Pending, Position};
 
 use crate::{
@@ -106,15 +106,20 @@ impl Draft<'_> {
         let known = match &event.relay {
             Relay::Nobody => return,
             Relay::Everybody => None,
-            Relay::AllBut(server) => Some(server),
+            Relay::AllBut(server) => Some(&**server),
         };
-        let after = self.servers.keys().filter(|server| !self.servers_before.contains_key(*server));
-        let servers: Vec<_> = self
-            .servers_before
+        let (before, after) = (&*self.servers_before, &*self.servers);
+        let came = after.keys().filter(|server| !before.contains_key(*server));
+        let outside = event.members.iter().filter_map(waiting_outside);
+        let outside =
+            outside.filter(|server| !before.contains_key(*server) && !after.contains_key(*server));
+        let servers: Vec<OwnedServerName> = before
             .keys()
-            .chain(after)
-            .filter(|server| **server != self.inner.server_name && Some(*server) != known)
-            .cloned()
+            .chain(came)
+            .map(|server| &**server)
+            .chain(outside)
+            .filter(|server| *server != self.inner.server_name && Some(*server) != known)
+            .map(ToOwned::to_owned)
             .collect();
         if !servers.is_empty() {
             let fact = RelayFact { event_id: event.pdu.event_id().clone(), servers };
@@ -137,6 +142,14 @@ impl Draft<'_> {
             servers: Arc::clone(&self.servers),
         }
     }
+}
+
+/// The server of one whose invite is taken back, or whose knock is refused: it need not be in the
+/// room to be told.
+fn waiting_outside(change: &MemberChange) -> Option<&ServerName> {
+    let waited = matches!(change.before, MembershipState::Invite | MembershipState::Knock);
+    let ended = matches!(change.membership, MembershipState::Leave | MembershipState::Ban);
+    (waited && ended).then(|| change.user.server_name())
 }
 
 impl Writer {

@@ -70,6 +70,7 @@ pub(crate) struct MemberChange {
     pub(crate) user: OwnedUserId,
     /// The member event.
     pub(crate) event_id: OwnedEventId,
+    pub(crate) before: MembershipState,
     pub(crate) membership: MembershipState,
     pub(crate) is_local: bool,
     pub(crate) seen: SeenBy,
@@ -421,7 +422,7 @@ impl<'a> Draft<'a> {
             (MembershipState::Join, _) => SeenBy::ThisEvent,
             _ => self.seen_before(&user).await?,
         };
-        Ok(MemberChange { user, event_id, membership, is_local, seen })
+        Ok(MemberChange { user, event_id, before, membership, is_local, seen })
     }
 
     fn count_server(&mut self, user: &UserId, before: &MembershipState, after: &MembershipState) {

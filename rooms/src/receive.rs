@@ -104,7 +104,7 @@ impl Rooms {
             Ok(view) => view.filter(|view| !view.local_joined.is_empty()),
             Err(error) => return all_fail(pdus.len(), &error.into()),
         };
-        let Some(view) = view else { return all_fail(pdus.len(), &ReceiveError::UnknownRoom) };
+        let Some(view) = view else { return inner.receive_outside(room, pdus).await };
         let mut outcomes = Vec::with_capacity(pdus.len());
         let mut events = Vec::with_capacity(pdus.len());
         for checked in inner.verified(view.version, room, pdus).await {

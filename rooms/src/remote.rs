@@ -13,6 +13,7 @@ mod join;
 mod knock;
 mod leave;
 mod queries;
+mod taken_back;
 
 pub(crate) use self::{
     backfill::{FailedGaps, Filled},

@@ -4,6 +4,7 @@ mod handshakes;
 mod history;
 mod hostile_join;
 mod join;
+mod large;
 mod templates;
 
 use bytes::Bytes;

@@ -198,6 +198,83 @@ async fn a_knock_is_shown_to_the_room_answered_and_taken_back() {
 }
 
 #[tokio::test]
+async fn an_invite_that_is_taken_back_and_a_knock_that_is_refused_are_told() {
+    for (version, knocks, bans) in
+        [("11", false, false), ("11", false, true), ("12", true, false), ("7", true, true)]
+    {
+        let wire = Wire::default();
+        let (one, two) = (wire.server("one.test"), wire.server("two.test"));
+        let (ada, bob) = (one.user("ada"), two.user("bob"));
+        let room = public_room(&one, &ada, version).await;
+        if knocks {
+            set_rule(&one, &ada, &room, "knock").await;
+            knock(&two, &bob, &room).await.unwrap();
+        } else {
+            one.invite(&ada, &room, &bob).await.unwrap();
+        }
+        let change = change(&ada, &room, &bob);
+        if bans {
+            one.rooms.ban(change).await.unwrap();
+        } else {
+            one.rooms.kick(change).await.unwrap();
+        }
+        wire.deliver(&[&one, &two]).await;
+        let ended = if bans { Some(MembershipState::Ban) } else { LEAVE };
+        assert_eq!(two.membership_of(&bob, &room).await, ended, "knocks: {knocks}");
+        assert!(two.rooms.room(&room).await.unwrap().is_none(), "two.test is not in the room");
+        let position = two.store.log().position();
+        one.send(&ada, &room, "not for two.test").await.unwrap();
+        wire.deliver(&[&one, &two]).await;
+        assert_eq!(two.store.log().position(), position);
+    }
+}
+
+/// Any server can send what looks like the end of an invite.
+#[tokio::test]
+async fn an_invite_is_not_taken_back_by_an_event_that_does_not_name_it() {
+    let wire = Wire::default();
+    let (one, two) = (wire.server("one.test"), wire.server("two.test"));
+    let (ada, bob) = (one.user("ada"), two.user("bob"));
+    let room = public_room(&one, &ada, "11").await;
+    one.invite(&ada, &room, &bob).await.unwrap();
+    let row = user_room(&two, &bob, &room).await;
+    let end = |sender: &str, server: &str, membership: &str, invite: &ruma::EventId| {
+        let content = serde_json::value::to_raw_value(&json!({ "membership": membership }));
+        let template = events::EventTemplate {
+            room_id: Some(&room),
+            sender: sender.try_into().unwrap(),
+            event_type: "m.room.member",
+            state_key: Some(bob.as_str()),
+            content: &content.unwrap(),
+            prev_events: &[invite.to_owned()],
+            auth_events: &[invite.to_owned()],
+            depth: 20,
+            origin_server_ts: crate::world::START,
+            redacts: None,
+        };
+        let (key, version) = (crate::wire::key_of(server), events::RoomVersion::parse("11"));
+        events::sign_and_build(&template, &key, &name(server), version.unwrap()).unwrap()
+    };
+    let other = ruma::EventId::parse(format!("${}", "A".repeat(43))).unwrap();
+    let pdus = [
+        end("@ada:one.test", "one.test", "leave", &other).json().clone(),
+        end("@ada:one.test", "one.test", "invite", &row.event_id).json().clone(),
+        // Signed by another server than its sender's.
+        end("@ada:one.test", "evil.test", "leave", &row.event_id).json().clone(),
+        with_bad_signature(end("@ada:one.test", "one.test", "leave", &row.event_id).json()),
+        bytes::Bytes::from_static(b"{}"),
+    ];
+    let outcomes = two.rooms.receive(&name("one.test"), &room, pdus.to_vec()).await;
+    assert_eq!(outcomes.len(), pdus.len());
+    assert!(outcomes.iter().all(|outcome| outcome.result.is_err()), "{outcomes:?}");
+    assert_eq!(two.membership_of(&bob, &room).await, INVITE);
+    let real = end("@ada:one.test", "one.test", "leave", &row.event_id).json().clone();
+    let outcomes = two.rooms.receive(&name("one.test"), &room, vec![real]).await;
+    assert!(outcomes[0].result.is_ok(), "{outcomes:?}");
+    assert_eq!(two.membership_of(&bob, &room).await, LEAVE);
+}
+
+#[tokio::test]
 async fn what_strangers_say_about_a_room_is_kept_in_bounds() {
     let wire = Wire::default();
     let (one, two) = (wire.server("one.test"), wire.server("two.test"));
