@@ -36,5 +36,6 @@ pub use room_version::RoomVersion;
 pub use sign::{
     PolicyServer, PublicKey, RequestError, RequestToSign, SignatureError, SigningKey,
     add_signature, policy_signature, required_keys, required_servers, sign_json, sign_request,
-    verify_json, verify_request, verify_signatures, verify_signatures_batch,
+    signature_keys, verify_json, verify_request, verify_signature_of, verify_signatures,
+    verify_signatures_batch,
 };

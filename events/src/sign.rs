@@ -17,7 +17,10 @@ use ruma::OwnedServerName;
 pub(crate) use self::event::sign_event;
 pub use self::{
     batch::verify_signatures_batch,
-    event::{add_signature, required_keys, required_servers, verify_signatures},
+    event::{
+        add_signature, required_keys, required_servers, signature_keys, verify_signature_of,
+        verify_signatures,
+    },
     json::{sign_json, verify_json},
     policy::{PolicyServer, policy_signature},
     request::{RequestError, RequestToSign, sign_request, verify_request},

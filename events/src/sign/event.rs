@@ -51,15 +51,22 @@ pub fn required_keys(pdu: &Pdu, version: &RoomVersion) -> Vec<(OwnedServerName, 
     let event = pdu.to_object();
     let mut keys = Vec::with_capacity(1);
     for server_name in required_servers(pdu, version) {
-        let entries = signatures_of(&event, server_name.as_str());
-        let ids = entries.into_iter().flat_map(Object::iter).map(|(key_id, _)| key_id);
-        keys.extend(
-            ids.filter(|key_id| key_id.starts_with("ed25519:") && *key_id != POLICY_KEY_ID)
-                .take(MAX_KEYS_PER_SERVER)
-                .map(|key_id| (server_name.clone(), key_id.to_owned())),
-        );
+        let ids = key_ids(&event, &server_name).map(str::to_owned);
+        keys.extend(ids.map(|key_id| (server_name.clone(), key_id)));
     }
     keys
+}
+
+/// The key ids of the signatures that [`verify_signature_of`] will look at.
+pub fn signature_keys(pdu: &Pdu, server_name: &ServerName) -> Vec<String> {
+    key_ids(&pdu.to_object(), server_name).map(str::to_owned).collect()
+}
+
+fn key_ids<'e>(event: &'e Object<'_>, server_name: &ServerName) -> impl Iterator<Item = &'e str> {
+    let entries = signatures_of(event, server_name.as_str());
+    let ids = entries.into_iter().flat_map(Object::iter).map(|(key_id, _)| key_id);
+    ids.filter(|key_id| key_id.starts_with("ed25519:") && *key_id != POLICY_KEY_ID)
+        .take(MAX_KEYS_PER_SERVER)
 }
 
 /// Checks the signatures of all servers that must have signed the event. `keys` answers with the
@@ -72,6 +79,20 @@ pub fn verify_signatures(
 ) -> Result<(), SignatureError> {
     let claims = Claims::read(pdu, version, keys)?;
     claims.check_each()
+}
+
+/// Checks the signature of one server, whether or not it must have signed the event: the server of
+/// an invited user, or one that hands in an invite which came about through a third party.
+pub fn verify_signature_of(
+    pdu: &Pdu,
+    version: &RoomVersion,
+    server_name: &ServerName,
+    keys: impl Fn(&str) -> Option<PublicKey>,
+) -> Result<(), SignatureError> {
+    let event = pdu.to_object();
+    let claims = Claims::of_server(&event, server_name, keys)?;
+    let message = message_to_sign(&event, version);
+    claims.iter().try_for_each(|claim| claim.check(&message))
 }
 
 /// Everything that has to be verified of an event.
@@ -89,15 +110,23 @@ impl Claims {
         let event = pdu.to_object();
         let mut claims = Vec::with_capacity(1);
         for server_name in required_servers(pdu, version) {
-            let entries = signatures_of(&event, server_name.as_str())
-                .ok_or_else(|| SignatureError::Unsigned(server_name.clone()))?;
-            let entries = entries
-                .iter()
-                .map(|(key_id, signature)| (key_id, signature.as_str().unwrap_or_default()));
             let keys = |key_id: &str| keys(&server_name, key_id);
-            claims.extend(Claim::of_server(&server_name, entries, keys)?);
+            claims.extend(Self::of_server(&event, &server_name, keys)?);
         }
         Ok(Self { message: message_to_sign(&event, version), claims })
+    }
+
+    fn of_server(
+        event: &Object<'_>,
+        server_name: &ServerName,
+        keys: impl Fn(&str) -> Option<PublicKey>,
+    ) -> Result<Vec<Claim>, SignatureError> {
+        let entries = signatures_of(event, server_name.as_str())
+            .ok_or_else(|| SignatureError::Unsigned(server_name.to_owned()))?;
+        let entries = entries
+            .iter()
+            .map(|(key_id, signature)| (key_id, signature.as_str().unwrap_or_default()));
+        Claim::of_server(server_name, entries, keys)
     }
 
     pub(super) fn check_each(&self) -> Result<(), SignatureError> {

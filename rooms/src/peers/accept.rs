@@ -25,8 +25,8 @@ pub struct JoinAnswer {
 }
 
 impl Rooms {
-    /// Lets a user of another server in. Durable on return. With `omit_members` the state has those
-    /// member events only that are needed to show the room.
+    /// Lets a user of another server in. Durable on return. All members are told of, whatever the
+    /// other server would be content with.
     pub async fn peer_join(
         &self,
         server: &ServerName,

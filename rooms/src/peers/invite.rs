@@ -64,9 +64,12 @@ impl Rooms {
         let checked = inner.verified(version, invite.room_id, vec![invite.event.clone()]).await;
         let pdu = match checked.into_iter().next() {
             Some(Ok(pdu)) => pdu,
-            Some(Err(dropped)) => return Err(Error::Forbidden(dropped.reason)),
+            Some(Err(dropped)) => return Err(Error::InvalidParam(dropped.reason)),
             None => return Err(Error::Internal("a verdict is missing".to_owned())),
         };
+        // Of an invite through a third party the rules ask no signature of the sender's server.
+        let signed = inner.check_signature_of(version, &pdu, server).await;
+        signed.map_err(|dropped| Error::InvalidParam(dropped.reason))?;
         check_shown(version, invite.room_id, &invite.stripped_state)?;
         let signed = events::add_signature(&pdu, &inner.key, &inner.server_name, version)?;
         // A server in the room hears of the invite as of every other event.

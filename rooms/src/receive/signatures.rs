@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use events::{Pdu, RoomVersion};
+use events::{Pdu, PublicKey, RoomVersion};
 use ruma::ServerName;
 
 use super::Dropped;
@@ -36,6 +36,26 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Whether that server has signed the event, also where nobody must have.
+    pub(crate) async fn check_signature_of(
+        &self,
+        version: &'static RoomVersion,
+        pdu: &Pdu,
+        server: &ServerName,
+    ) -> Result<(), Dropped> {
+        let valid_at = if version.enforces_key_validity() { pdu.origin_server_ts() } else { 0 };
+        let request = |key_id| KeyRequest { server: server.to_owned(), key_id, valid_at };
+        let wanted = events::signature_keys(pdu, server).into_iter().map(request).collect();
+        let keys = self.ports.keys.verify_keys(wanted).await;
+        let key = |key_id: &str| trusted(version, pdu, &keys, server, key_id);
+        events::verify_signature_of(pdu, version, server, key).map_err(|error| Dropped {
+            event_id: Some(pdu.event_id().clone()),
+            reason: error.to_string(),
+        })
+    }
+}
+
 fn wanted(version: &RoomVersion, pdus: &[Result<Pdu, Dropped>]) -> Vec<KeyRequest> {
     let mut latest: HashMap<_, u64> = HashMap::new();
     for pdu in pdus.iter().flatten() {
@@ -60,17 +80,24 @@ fn check_all(
 }
 
 fn check(version: &RoomVersion, pdu: Pdu, keys: &TrustedKeys) -> Result<Pdu, Dropped> {
-    let key = |server: &ServerName, key_id: &str| {
-        let trusted = keys.get(&(server.to_owned(), key_id.to_owned()))?;
-        // "the signing key is valid at the time of the event": from version 5 on.
-        let counts =
-            !version.enforces_key_validity() || pdu.origin_server_ts() <= trusted.valid_until;
-        counts.then_some(trusted.key)
-    };
+    let key = |server: &ServerName, key_id: &str| trusted(version, &pdu, keys, server, key_id);
     match events::verify_signatures(&pdu, version, key) {
         Ok(()) => Ok(pdu),
         Err(error) => {
             Err(Dropped { event_id: Some(pdu.event_id().clone()), reason: error.to_string() })
         }
     }
+}
+
+fn trusted(
+    version: &RoomVersion,
+    pdu: &Pdu,
+    keys: &TrustedKeys,
+    server: &ServerName,
+    key_id: &str,
+) -> Option<PublicKey> {
+    let trusted = keys.get(&(server.to_owned(), key_id.to_owned()))?;
+    // "the signing key is valid at the time of the event": from version 5 on.
+    let counts = !version.enforces_key_validity() || pdu.origin_server_ts() <= trusted.valid_until;
+    counts.then_some(trusted.key)
 }

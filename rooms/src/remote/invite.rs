@@ -57,6 +57,8 @@ impl Rooms {
         if signed.content_str() != pdu.content_str() {
             return Err(malformed(server, "it is not the invite that was sent"));
         }
+        let by_target = inner.check_signature_of(view.version, &signed, server).await;
+        by_target.map_err(|dropped| malformed(server, &dropped.reason))?;
         let taken = inner
             .take(room, Arc::clone(&signed), None, Relay::Everybody, Strictness::Refuse)
             .await?;

@@ -65,7 +65,7 @@ const EVENTS: [(&str, Change); 38] = [
 type Tamper = fn(&mut Invite);
 
 /// Requests whose parts disagree, or are not what they should be.
-const REQUESTS: [(&str, Tamper); 26] = [
+const REQUESTS: [(&str, Tamper); 27] = [
     ("another room in the path", |invite| {
         invite.room_id = "!other:evil.test".try_into().unwrap();
     }),
@@ -97,6 +97,17 @@ const REQUESTS: [(&str, Tamper); 26] = [
         let signature = event["signatures"]["evil.test"]["ed25519:wire"].clone();
         let signatures = json!({ "evil.test": { "ed25519:other": signature } });
         invite.event = edited(&invite.event, "signatures", Some(signatures));
+    }),
+    ("through a third party, not signed", |invite| {
+        let third_party = json!({ "display_name": "ada", "signed": {
+            "mxid": "@ada:one.test", "token": "t", "signatures": {},
+        } });
+        let content = json!({ "membership": "invite", "third_party_invite": third_party });
+        let event = edited(&invite.event, "content", Some(content));
+        invite.event = edited(&event, "signatures", Some(json!({})));
+        let version = RoomVersion::parse(&invite.room_version).unwrap();
+        let pdu = events::Pdu::from_json(invite.event.clone(), version).unwrap();
+        invite.event_id = pdu.event_id().clone();
     }),
     ("signatures are a list", |invite| {
         invite.event = edited(&invite.event, "signatures", Some(json!([])));

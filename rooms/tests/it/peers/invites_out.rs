@@ -21,6 +21,16 @@ fn tampered(how: &str, event: &Bytes) -> Bytes {
             json["signatures"].as_object_mut().unwrap().remove("one.test");
             serde_json::to_vec(&json).unwrap().into()
         }
+        "only ours" => {
+            let mut json: Value = serde_json::from_slice(event).unwrap();
+            json["signatures"].as_object_mut().unwrap().remove("two.test");
+            serde_json::to_vec(&json).unwrap().into()
+        }
+        "nonsense for theirs" => {
+            let mut json: Value = serde_json::from_slice(event).unwrap();
+            json["signatures"]["two.test"] = json!({ "ed25519:wire": "AAAA" });
+            serde_json::to_vec(&json).unwrap().into()
+        }
         "another reason" => {
             let content = json!({ "membership": "invite", "reason": "forged" });
             edited(event, "content", Some(content))
@@ -51,6 +61,8 @@ async fn an_answer_that_is_not_the_signed_invite_invites_nobody() {
         "null",
         "no signatures",
         "only theirs",
+        "only ours",
+        "nonsense for theirs",
         "another reason",
         "another membership",
         "another user",
