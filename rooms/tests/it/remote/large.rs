@@ -1,6 +1,6 @@
 //! Joining a room with many members.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use bytes::Bytes;
 use events::EventTemplate;
