@@ -1,13 +1,13 @@
 //! History for servers that are behind: bounds, order, and what they may see of it.
 
-use rooms::peers::MissingQuery;
-use ruma::{OwnedEventId, OwnedRoomId};
+use rooms::{Error, peers::MissingQuery};
+use ruma::{OwnedEventId, OwnedRoomId, api::Direction};
 use serde_json::{Value, json};
 
 use super::{come_in, public};
 use crate::{
     wire::{Wire, name},
-    world::{World, change},
+    world::{START, World, change},
 };
 
 async fn shared_room(wire: &Wire) -> (World, World, OwnedRoomId) {
@@ -166,4 +166,26 @@ async fn a_server_sees_its_own_users_come_and_the_setting_that_lets_it_see() {
     assert!(refused.is_err());
     one.rooms.kick(change(&ada, &room, &bob)).await.unwrap();
     assert!(one.rooms.peer_event(&server, join.event_id()).await.is_err(), "it was put out");
+}
+
+#[tokio::test]
+async fn the_event_closest_to_a_time_is_one_of_the_room() {
+    let (one, _two, room) = shared_room(&Wire::default()).await;
+    let ada = one.user("ada");
+    let elsewhere = public(&one, &ada, "11").await;
+    let mut said = Vec::new();
+    for n in 1..=3 {
+        one.clock.advance(100_000);
+        said.push(one.send(&ada, &room, &format!("at {n}")).await.unwrap());
+        one.clock.advance(1000);
+        one.send(&ada, &elsewhere, "elsewhere").await.unwrap();
+    }
+    let times = [1, 2, 3].map(|n| START + n * 100_000 + (n - 1) * 1000);
+    let server = name("two.test");
+    let ask = async |ts, dir| one.rooms.peer_timestamp_to_event(&server, &room, ts, dir).await;
+    let middle = (said[1].clone(), times[1]);
+    assert_eq!(ask(times[0] + 1, Direction::Forward).await.unwrap(), middle);
+    assert_eq!(ask(times[2] - 1, Direction::Backward).await.unwrap(), middle);
+    assert!(matches!(ask(times[2] + 1, Direction::Forward).await, Err(Error::NotFound(_))));
+    assert!(matches!(ask(START - 1, Direction::Backward).await, Err(Error::NotFound(_))));
 }
