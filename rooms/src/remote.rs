@@ -12,6 +12,7 @@ mod invite;
 mod join;
 mod knock;
 mod leave;
+mod moment;
 mod queries;
 mod taken_back;
 

@@ -206,12 +206,18 @@ impl Rooms {
     ) -> Result<(OwnedEventId, u64), Error> {
         self.visible_state(viewer, room).await?;
         let mut walk = TimeWalk::new(ts, dir);
-        while let Some(events) = walk.next(&self.inner, room).await? {
-            if let Some(event) = self.visible(viewer, room, &events).await?.first() {
-                return Ok((event.event_id().clone(), event.pdu.origin_server_ts()));
-            }
+        let mut found = None;
+        while found.is_none() {
+            let Some(events) = walk.next(&self.inner, room).await? else { break };
+            found = self.visible(viewer, room, &events).await?.into_iter().next();
         }
-        Err(Error::NotFound("an event near that time"))
+        let known = found.as_ref().map(|event| event.pdu.origin_server_ts());
+        let closer = self.inner.closer_in_time(room, ts, dir, known).await?;
+        if let Some(closer) = closer {
+            found = self.visible(viewer, room, &[closer]).await?.into_iter().next().or(found);
+        }
+        let event = found.ok_or(Error::NotFound("an event near that time"))?;
+        Ok((event.event_id().clone(), event.pdu.origin_server_ts()))
     }
 
     /// Walks back, and fetches what is missing on the way from other servers.

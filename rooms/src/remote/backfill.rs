@@ -176,10 +176,11 @@ impl Inner {
         let checked = self.verified(view.version, room, found).await;
         let older = |pdu: &Arc<Pdu>| pdu.depth() < event.pdu.depth() || is_deepest(&event.pdu);
         let pdus: Vec<_> = checked.into_iter().flatten().filter(older).collect();
-        self.place_history(server, view, event, pdus).await
+        self.place_history(server, view, Some(&event.pdu), pdus).await
     }
 
-    fn likely_servers(&self, view: &RoomView, sender: &UserId) -> Vec<OwnedServerName> {
+    /// Those that are asked for history, the server of `sender` first if it is in the room.
+    pub(super) fn likely_servers(&self, view: &RoomView, sender: &UserId) -> Vec<OwnedServerName> {
         let first = sender.server_name();
         let others = view.servers.keys().filter(|server| *server != first);
         let present = view.servers.contains_key(first).then(|| first.to_owned());

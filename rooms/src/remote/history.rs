@@ -33,13 +33,14 @@ struct Placing {
 }
 
 impl Inner {
-    /// Gives verified events from before `event` their places. Those that were not allowed are kept aside, since others
+    /// Gives verified events their places: what comes before `after`, or what is wanted for itself.
+    /// Those that were not allowed are kept aside, since others
     /// refer to them. Returns whether there was any that had no place before.
     pub(super) async fn place_history(
         &self,
         server: &OwnedServerName,
         view: &RoomView,
-        event: &StoredEvent,
+        after: Option<&Pdu>,
         pdus: Vec<Arc<Pdu>>,
     ) -> Result<bool, Error> {
         let mut placing = Placing::default();
@@ -70,7 +71,7 @@ impl Inner {
         if placing.events.is_empty() {
             return Ok(false);
         }
-        self.commit_history(view, &event.pdu, placing).await?;
+        self.commit_history(view, after, placing).await?;
         Ok(true)
     }
 
@@ -111,7 +112,7 @@ impl Inner {
     async fn commit_history(
         &self,
         view: &RoomView,
-        event: &Pdu,
+        after: Option<&Pdu>,
         mut placing: Placing,
     ) -> Result<(), Error> {
         let room_id = &view.room_id;
@@ -124,7 +125,7 @@ impl Inner {
             }
         }
         let mut is_closed = true;
-        for id in event.prev_events() {
+        for id in after.into_iter().flat_map(|after| after.prev_events()) {
             is_closed &= placing.by_id.contains_key(id) || self.has_judged(id).await?;
         }
         let room = Arc::clone(&writer.room);
@@ -135,8 +136,8 @@ impl Inner {
         let mut last = 0;
         let pending = self.store.submit_with(|first| {
             let mut batch = Batch::new();
-            if is_closed {
-                batch.delete::<Gaps>(room_id, (event.depth(), event.event_id()));
+            if let Some(after) = after.filter(|_| is_closed) {
+                batch.delete::<Gaps>(room_id, (after.depth(), after.event_id()));
             }
             let mut position = first;
             for event in events {

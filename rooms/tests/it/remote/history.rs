@@ -185,6 +185,38 @@ async fn the_surroundings_of_an_event_are_fetched_too() {
     assert_eq!(context.before.len(), 10);
 }
 
+#[tokio::test]
+async fn a_moment_in_history_that_is_missing_is_found_and_can_be_read_from() {
+    let wire = Wire::default();
+    let (one, two) = (wire.server("one.test"), wire.server("two.test"));
+    let (ada, bob) = (one.user("ada"), two.user("bob"));
+    let room = public_room(&one, &ada, "11").await;
+    let mut sent = Vec::new();
+    for n in 0..300 {
+        one.clock.advance(1000);
+        sent.push(one.send(&ada, &room, &format!("message {n}")).await.unwrap());
+    }
+    two.clock.advance(400_000);
+    join_via(&two, &bob, &room, &["one.test"]).await.unwrap();
+    let at = |n: u64| crate::world::START + 1000 * (n + 1);
+    let find = |ts, dir| two.rooms.timestamp_to_event(&bob, &room, ts, dir);
+    let forward = find(at(50) - 1, Direction::Forward).await.unwrap();
+    assert_eq!(forward, (sent[50].clone(), at(50)));
+    let backward = find(at(60) + 1, Direction::Backward).await.unwrap();
+    assert_eq!(backward, (sent[60].clone(), at(60)));
+    let filter = RoomEventFilter::default();
+    let context = two.rooms.context(&bob, &room, &sent[60], 11, &filter).await.unwrap();
+    let before: Vec<_> = context.before.iter().map(|event| event.event_id().clone()).collect();
+    let expected: Vec<_> = sent[55..60].iter().rev().cloned().collect();
+    assert_eq!(before, expected);
+    let ours = read_all(&two, &bob, &room).await.unwrap();
+    assert_no_twins(&ours);
+    assert_eq!(ours.events, read_all(&one, &ada, &room).await.unwrap().events);
+    wire.take_calls();
+    assert_eq!(find(at(70), Direction::Backward).await.unwrap().0, sent[70]);
+    assert_eq!(wire.count("timestamp_to_event"), 0, "what is known needs no others");
+}
+
 type Alter = fn(&mut Vec<Bytes>);
 
 #[tokio::test]
