@@ -16,7 +16,12 @@ use hyper_util::{client::legacy, rt::TokioExecutor};
 use ruma::{OwnedServerName, ServerName};
 use stdx::SharedClock;
 
-use self::{connect::Connector, discovery::Discovery};
+pub use self::dns::{Lookup, Resolver, Service};
+use self::{
+    connect::Connector,
+    discovery::Discovery,
+    dns::{Dns, SystemResolver},
+};
 use crate::{Config, x_matrix::XMatrix};
 
 /// Idle connections to one server.
@@ -88,6 +93,18 @@ impl Client {
         key: SigningKey,
         clock: SharedClock,
     ) -> Result<Self, RequestError> {
+        let resolver = Arc::new(SystemResolver::new()?);
+        Self::with_resolver(config, resolver, server_name, key, clock)
+    }
+
+    /// The same, with names looked up elsewhere.
+    pub fn with_resolver(
+        config: &Config,
+        resolver: Arc<dyn Resolver>,
+        server_name: OwnedServerName,
+        key: SigningKey,
+        clock: SharedClock,
+    ) -> Result<Self, RequestError> {
         let connector = Connector::new(config)?;
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(hyper_util::rt::TokioTimer::new())
@@ -95,7 +112,7 @@ impl Client {
             .pool_idle_timeout(IDLE_FOR)
             .pool_max_idle_per_host(IDLE_PER_SERVER)
             .build(connector.clone());
-        let discovery = Discovery::new(&connector, clock)?;
+        let discovery = Discovery::new(&connector, Dns::new(resolver), clock);
         let inner = Inner { server_name, key, http, connector, discovery };
         Ok(Self { inner: Arc::new(inner) })
     }

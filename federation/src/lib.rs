@@ -21,7 +21,7 @@ mod inbound;
 mod routes;
 mod transactions;
 
-pub use client::{Client, Limits, RequestError};
+pub use client::{Client, Limits, Lookup, RequestError, Resolver, Service};
 pub use config::Config;
 pub use inbound::{Inbound, Pieces};
 pub use keys::KeyRing;

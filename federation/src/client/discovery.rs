@@ -39,10 +39,9 @@ pub(super) struct Discovery {
 }
 
 impl Discovery {
-    pub(super) fn new(connector: &Connector, clock: SharedClock) -> Result<Self, RequestError> {
-        let dns = Dns::new()?;
+    pub(super) fn new(connector: &Connector, dns: Dns, clock: SharedClock) -> Self {
         let well_known = WellKnown::new(connector.apart(), dns.clone(), clock.clone());
-        Ok(Self { dns, well_known, clock, found: Mutex::default() })
+        Self { dns, well_known, clock, found: Mutex::default() }
     }
 
     pub(super) async fn find(&self, server: &ServerName) -> Result<Target, RequestError> {
