@@ -3,6 +3,7 @@
 mod accounts;
 mod bad_input;
 mod edge;
+mod elsewhere;
 mod server;
 mod socket;
 mod three_regions;

@@ -99,13 +99,20 @@ async fn join(
         extra: None,
         via,
     };
-    rooms.join(request).await.map_err(|error| match error {
-        // A room that no server known to us is in cannot be joined; Synapse answers 404.
-        rooms::Error::NotFound(_) => Error::not_found(
+    rooms.join(request).await.map_err(|error| {
+        no_way_there(
+            error,
             "Can't join remote room because no servers that are in the room have been provided.",
-        ),
-        other => other.into(),
+        )
     })
+}
+
+/// A room of which nobody says where it is; the answer is Synapse's.
+fn no_way_there(error: rooms::Error, text: &'static str) -> Error {
+    match error {
+        rooms::Error::NotFound(_) => Error::new(http::StatusCode::NOT_FOUND, "M_UNKNOWN", text),
+        other => other.into(),
+    }
 }
 
 async fn join_room_by_id(
@@ -149,7 +156,12 @@ async fn knock_room(
         reason: req.reason.as_deref(),
         via: req.via.into_iter().chain(servers).collect(),
     };
-    rooms.knock(knock).await?;
+    rooms.knock(knock).await.map_err(|error| {
+        no_way_there(
+            error,
+            "Can't knock on remote room because no servers that are in the room have been provided.",
+        )
+    })?;
     Ok(Matrix(knock_room::v3::Response { room_id }))
 }
 
