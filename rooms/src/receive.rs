@@ -100,8 +100,8 @@ impl Rooms {
         pdus: Vec<Bytes>,
     ) -> Vec<Outcome> {
         let inner = &*self.inner;
-        let view = match inner.view(room).await {
-            Ok(view) => view.filter(|view| !view.local_joined.is_empty()),
+        let view = match inner.resident_view(room).await {
+            Ok(view) => view,
             Err(error) => return all_fail(pdus.len(), &error.into()),
         };
         let Some(view) = view else { return inner.receive_outside(room, pdus).await };

@@ -32,6 +32,13 @@ impl Flights {
         flight.guard = Some(turn.lock_owned().await);
         flight
     }
+
+    /// Waits until no errand is under way, if there is one.
+    pub(crate) async fn pass(&self, room: &RoomId) {
+        if self.0.lock().contains_key(room) {
+            drop(self.enter(room).await);
+        }
+    }
 }
 
 impl Drop for Flight<'_> {

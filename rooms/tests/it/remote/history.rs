@@ -268,6 +268,36 @@ async fn what_is_no_history_of_the_room_does_not_get_into_it() {
     }
 }
 
+/// Hazard A10, by way of the state that belongs to the oldest event of a page.
+#[tokio::test]
+async fn the_state_of_the_past_is_not_made_of_another_rooms_events() {
+    let wire = Wire::default();
+    let (one, two) = (wire.server("one.test"), wire.server("two.test"));
+    let (ada, bob) = (one.user("ada"), two.user("bob"));
+    let (room, other) = (public_room(&one, &ada, "11").await, public_room(&one, &ada, "11").await);
+    let topic = json!({ "topic": "of the other room" });
+    let topic = one.set(&ada, &other, "m.room.topic", "", topic).await.unwrap();
+    messages(&one, &ada, &room, 150).await;
+    for room in [&room, &other] {
+        join_via(&two, &bob, room, &["one.test"]).await.unwrap();
+    }
+    let foreign = topic.clone();
+    wire.corrupt("one.test", move |answer| {
+        if let Answer::StateIds(ids) = answer {
+            ids.state.push(foreign.clone());
+            ids.auth_chain.push(foreign.clone());
+        }
+    });
+    let read = read_all(&two, &bob, &room).await.unwrap();
+    assert!(wire.count("state_ids") > 0, "the state was asked for");
+    assert_eq!(read.bodies.len(), 150);
+    for id in &read.events {
+        let event = two.rooms.event_by_id(id).await.unwrap().unwrap();
+        let found = two.rooms.state_get(event.state_before, "m.room.topic", "").await.unwrap();
+        assert!(found.is_none(), "before {id}");
+    }
+}
+
 /// Wrong content is taken as redacted: the signature covers no more.
 #[tokio::test]
 async fn history_with_another_content_is_shown_redacted() {

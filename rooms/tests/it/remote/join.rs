@@ -152,6 +152,29 @@ async fn a_join_that_ends_half_way_leaves_nothing_and_can_be_done_again() {
     }
 }
 
+/// The resident server sends what happens from the moment that it took the join.
+#[tokio::test]
+async fn what_happens_while_a_room_is_being_joined_is_not_missed() {
+    let wire = Wire::default();
+    let (one, two) = (wire.server("one.test"), wire.server("two.test"));
+    let (ada, bob) = (one.user("ada"), two.user("bob"));
+    let room = public_room(&one, &ada, "11").await;
+    let gate = wire.gate("send_join");
+    let meanwhile = async {
+        gate.reached.acquire().await.unwrap().forget();
+        let event = one.send(&ada, &room, "welcome").await.unwrap();
+        let worlds = [&one, &two];
+        tokio::join!(wire.deliver(&worlds), async {
+            tokio::task::yield_now().await;
+            wire.lift_gates();
+        });
+        event
+    };
+    let (joined, event) = tokio::join!(join_via(&two, &bob, &room, &["one.test"]), meanwhile);
+    joined.unwrap();
+    two.rooms.event(&bob, &room, &event).await.expect("it arrived");
+}
+
 #[tokio::test]
 async fn a_room_that_all_local_users_left_is_joined_anew() {
     let wire = Wire::default();
