@@ -2,6 +2,7 @@
 
 mod handshakes;
 mod history;
+mod hostile_history;
 mod hostile_join;
 mod join;
 mod large;
