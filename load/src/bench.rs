@@ -3,9 +3,9 @@
 
 mod delivery;
 mod no_op_sync;
-mod population;
-mod report;
-mod send;
+pub(crate) mod population;
+pub(crate) mod report;
+pub(crate) mod send;
 mod sockets;
 
 use std::{

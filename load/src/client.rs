@@ -113,6 +113,20 @@ impl Client {
         Ok(())
     }
 
+    /// Joins through a server that is in the room.
+    pub(crate) async fn join_via(&mut self, room_id: &str, server: &str) -> anyhow::Result<()> {
+        let path = format!("/_matrix/client/v3/join/{}?via={}", encode(room_id), encode(server));
+        let _: Value = self.call(Method::POST, &path, Some(&json!({}))).await?;
+        Ok(())
+    }
+
+    /// The id of the newest event.
+    pub(crate) async fn newest(&mut self, room_id: &str) -> anyhow::Result<Value> {
+        let path = format!("/_matrix/client/v3/rooms/{}/messages?dir=b&limit=1", encode(room_id));
+        let page: Value = self.call(Method::GET, &path, None).await?;
+        Ok(page["chunk"][0]["event_id"].clone())
+    }
+
     /// Sends a text message and returns its event id.
     pub(crate) async fn send(
         &mut self,

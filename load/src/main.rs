@@ -1,5 +1,5 @@
 //! Drives a real server over loopback, from outside: `load crash` kills it and looks for loss,
-//! `load bench` measures what its work costs.
+//! `load bench` measures what its work costs, `load federate` what two of them cost each other.
 
 #![expect(
     clippy::disallowed_methods,
@@ -10,6 +10,7 @@ mod bench;
 mod client;
 mod connection;
 mod crash;
+mod federate;
 mod powerloss;
 mod server;
 mod socket;
@@ -31,6 +32,8 @@ enum Command {
     Crash(crash::Arguments),
     /// Measure CPU per operation, latencies, memory per idle socket and start-up
     Bench(bench::Arguments),
+    /// Measure what events cost that go from one server to another
+    Federate(federate::Arguments),
     /// Check that the model of power loss drops what was not synced and keeps what was
     PowerlossCheck,
     /// Write files with and without syncing them, then wait to be killed
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Crash(arguments) => block_on(crash::run(arguments)),
         Command::Bench(arguments) => block_on(bench::run(arguments)),
+        Command::Federate(arguments) => block_on(federate::run(arguments)),
         Command::PowerlossCheck => powerloss::check(),
         Command::PowerlossVictim { directory } => powerloss::victim(&directory),
     };

@@ -34,11 +34,14 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
         _ => None,
     };
-    let scheme = if tls.is_some() { "https" } else { "http" };
     // Before the store is opened: a second region on the same address changes nothing.
-    let listener = TcpListener::bind(&config.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let listener = bind(&config.listen).await?;
+    let (tls, tls_only) = match &config.tls.listen {
+        Some(_) if tls.is_none() => bail!("[tls] `listen` needs a certificate and its key"),
+        Some(address) => (None, Some((bind(address).await?, tls))),
+        None => (tls, None),
+    };
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let metrics = telemetry::start_metrics()?;
     let region = Region::open(config, Some(metrics.clone())).await?;
     let tasks = region.tasks.clone();
@@ -59,7 +62,17 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         drain: Duration::from_secs(config.http.drain_seconds),
     };
     let store = region.state.store.clone();
-    let served = serve::serve(listener, tls, region.router(), limits, tasks.clone());
+    let app = region.router();
+    let served = async {
+        let plain = serve::serve(listener, tls, app.clone(), limits.clone(), tasks.clone());
+        match tls_only {
+            None => plain.await,
+            Some((listener, tls)) => {
+                let other = serve::serve(listener, tls, app, limits, tasks.clone());
+                tokio::join!(plain, other);
+            }
+        }
+    };
     tokio::pin!(served);
     let failure = tokio::select! {
         () = &mut served => None,
@@ -72,10 +85,14 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     tracing::info!("stopping");
     tasks.stop();
-    served.await;
+    served.as_mut().await;
     drop(store);
     region.close().await;
     Ok(())
+}
+
+async fn bind(address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
 async fn stop_signal() {

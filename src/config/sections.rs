@@ -53,8 +53,11 @@ section! {
 }
 
 section! {
-    /// TLS 1.2 and 1.3 on the listening address. Without it the address speaks plain HTTP.
+    /// TLS 1.2 and 1.3. Without it the listening address speaks plain HTTP.
     pub struct Tls {
+        /// An address for TLS, such as "0.0.0.0:8448"; `listen` then stays without. Left out, it is
+        /// `listen` that speaks TLS.
+        listen: Option<String> = None,
         /// The certificate chain, a PEM file.
         certificate: Option<PathBuf> = None,
         /// Its private key, a PEM file.

@@ -99,17 +99,20 @@ impl Outbox {
         self.store.commit(batch).await.map(drop)
     }
 
-    /// The oldest events for a destination.
+    /// The oldest events for a destination after a position.
     pub(super) async fn next(
         &self,
         server: &ServerName,
+        after: Position,
         limit: usize,
     ) -> Result<Vec<(Position, OwnedEventId)>, ReadError> {
-        let rows = self.store.scan::<Events>(server.as_str(), Range::all().limit(limit)).await?;
+        let range = Range::after(after).limit(limit);
+        let rows = self.store.scan::<Events>(server.as_str(), range).await?;
         Ok(rows.into_iter().map(|row| (row.sort, row.value.event_id)).collect())
     }
 
-    pub(super) async fn remove(
+    /// Returns before that is durable: events that are sent again after a crash are known.
+    pub(super) fn remove(
         &self,
         server: &ServerName,
         positions: &[Position],
@@ -118,7 +121,7 @@ impl Outbox {
         for position in positions {
             batch.delete::<Events>(server.as_str(), *position);
         }
-        self.store.commit(batch).await.map(drop)
+        self.store.submit(batch).map(drop)
     }
 
     pub(super) async fn destinations(&self) -> Result<Vec<OwnedServerName>, ReadError> {

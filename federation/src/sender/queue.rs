@@ -40,6 +40,8 @@ pub(super) struct Destination {
 struct State {
     /// In a row.
     failures: u32,
+    /// Events up to there were answered.
+    answered: Position,
     last_presence: Option<Instant>,
 }
 
@@ -97,7 +99,8 @@ impl Sender {
     }
 
     async fn has_no_events(&self, destination: &Destination) -> bool {
-        let next = self.inner.outbox.next(&destination.server, 1).await;
+        let after = destination.state.lock().answered;
+        let next = self.inner.outbox.next(&destination.server, after, 1).await;
         next.map_or(true, |events| events.is_empty())
     }
 
@@ -119,7 +122,8 @@ impl Sender {
     async fn next_transaction(&self, destination: &Destination) -> Option<Transaction> {
         let outbox = &self.inner.outbox;
         let rows = loop {
-            match outbox.next(&destination.server, PDUS_MAX).await {
+            let after = destination.state.lock().answered;
+            match outbox.next(&destination.server, after, PDUS_MAX).await {
                 Ok(rows) => break rows,
                 Err(error) => tracing::error!(%error, "the outbox cannot be read"),
             }
@@ -215,9 +219,12 @@ impl Sender {
             };
             self.pause(destination, &problem).await;
         }
-        while let Err(error) = self.inner.outbox.remove(server, &transaction.positions).await {
-            tracing::error!(%error, "the outbox cannot be written");
-            tokio::time::sleep(PAUSE).await;
+        if let Some(last) = transaction.positions.last() {
+            destination.state.lock().answered = *last;
+            if let Err(error) = self.inner.outbox.remove(server, &transaction.positions) {
+                // They are sent again after a restart, and known then.
+                tracing::error!(%error, "the outbox cannot be written");
+            }
         }
     }
 

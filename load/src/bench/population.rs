@@ -10,13 +10,13 @@ use crate::client::{self, Account, Client};
 /// Registrations hash passwords: more at once than there are cores only queue.
 const AT_ONCE: usize = 4;
 
-pub(super) struct Population {
-    pub(super) address: SocketAddr,
-    pub(super) accounts: Vec<Account>,
+pub(crate) struct Population {
+    pub(crate) address: SocketAddr,
+    pub(crate) accounts: Vec<Account>,
 }
 
 impl Population {
-    pub(super) async fn create(
+    pub(crate) async fn create(
         address: SocketAddr,
         prefix: &str,
         count: usize,
@@ -32,7 +32,7 @@ impl Population {
     }
 
     /// One room for each user, created by that user.
-    pub(super) async fn own_rooms(&self) -> anyhow::Result<Vec<String>> {
+    pub(crate) async fn own_rooms(&self) -> anyhow::Result<Vec<String>> {
         stream::iter(&self.accounts)
             .map(|account| async {
                 Client::new(self.address, account).create_room().await.context("create a room")
@@ -43,7 +43,7 @@ impl Population {
     }
 
     /// Everybody but the first, who created the room, joins it.
-    pub(super) async fn join_all(&self, room: &str) -> anyhow::Result<()> {
+    pub(crate) async fn join_all(&self, room: &str) -> anyhow::Result<()> {
         for account in &self.accounts[1..] {
             Client::new(self.address, account).join(room).await.context("join")?;
         }

@@ -25,7 +25,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const CPU_TARGET_US: f64 = 150.0;
 const RATE_TARGET: f64 = 5000.0;
 
-pub(super) struct Sends {
+pub(crate) struct Sends {
     latency: Latency,
     took: Duration,
     cpu: Duration,
@@ -34,11 +34,11 @@ pub(super) struct Sends {
 }
 
 impl Sends {
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.all
     }
 
-    pub(super) fn report(&self, report: &mut Report, name: &str, with_targets: bool) {
+    pub(crate) fn report(&self, report: &mut Report, name: &str, with_targets: bool) {
         let count = self.latency.count().max(1) as f64;
         let target = |target| with_targets.then_some(target);
         let rate = count / self.took.as_secs_f64();
@@ -50,7 +50,7 @@ impl Sends {
 }
 
 /// Writer `n` is user `n` and sends to room `n`.
-pub(super) async fn measure(
+pub(crate) async fn measure(
     time: Duration,
     server: &Server,
     crowd: &Population,
@@ -106,7 +106,7 @@ async fn write_until(
 const TEXT: &str = "The ferry leaves at ten past six from the second pier; bring the blue folder.";
 
 /// Sends `count` more messages.
-pub(super) async fn fill(crowd: &Population, rooms: &[String], count: u64) -> anyhow::Result<u64> {
+pub(crate) async fn fill(crowd: &Population, rooms: &[String], count: u64) -> anyhow::Result<u64> {
     let sent = Arc::new(AtomicU64::new(0));
     let writers: Vec<JoinHandle<anyhow::Result<()>>> = crowd
         .accounts
