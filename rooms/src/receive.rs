@@ -44,7 +44,8 @@ pub enum Received {
 /// Why nothing was kept of an event. The server that sent it may send it again.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReceiveError {
-    /// Format, signatures or hashes are not those of an event of this room.
+    /// Format, signatures or hashes are not those of an event of this room, or it is not taken from
+    /// that server.
     #[error("{0}")]
     Dropped(String),
     /// No user of this server is in the room.
@@ -63,7 +64,9 @@ impl From<Error> for ReceiveError {
     fn from(error: Error) -> Self {
         match error {
             Error::LowSpace => Self::LowSpace,
-            other => Self::Internal(other.to_string()),
+            Error::Internal(reason) => Self::Internal(reason),
+            // Not our trouble: it would be the same the next time.
+            other => Self::Dropped(other.to_string()),
         }
     }
 }
@@ -105,6 +108,11 @@ impl Rooms {
             Err(error) => return all_fail(pdus.len(), &error.into()),
         };
         let Some(view) = view else { return inner.receive_outside(room, pdus).await };
+        match inner.allows_server(origin, view.state).await {
+            Ok(true) => {}
+            Ok(false) => return denied(view.version, room, pdus),
+            Err(error) => return all_fail(pdus.len(), &error.into()),
+        }
         let mut outcomes = Vec::with_capacity(pdus.len());
         let mut events = Vec::with_capacity(pdus.len());
         for checked in inner.verified(view.version, room, pdus).await {
@@ -130,6 +138,19 @@ impl Rooms {
         }
         outcomes
     }
+}
+
+/// Nothing is taken from a server that the room's access control list denies, whoever made it.
+fn denied(version: &'static RoomVersion, room: &RoomId, pdus: Vec<Bytes>) -> Vec<Outcome> {
+    let reason = "the room's access control list denies your server";
+    let deny = |json| Outcome {
+        event_id: match format::check(json, room, version) {
+            Ok(pdu) => Some(pdu.event_id().clone()),
+            Err(dropped) => dropped.event_id,
+        },
+        result: Err(ReceiveError::Dropped(reason.to_owned())),
+    };
+    pdus.into_iter().map(deny).collect()
 }
 
 fn all_fail(count: usize, error: &ReceiveError) -> Vec<Outcome> {
