@@ -4,6 +4,7 @@
 //! `store.rs` is the only file that names tables.
 
 mod devices;
+mod elsewhere;
 mod seen;
 mod store;
 pub mod stream;

@@ -9,7 +9,8 @@ use storage::{Batch, CommitError, Fact, First, Position, Range, Store, Table, Ve
 
 use crate::{
     devices::Device,
-    stream::{DEVICE_LIST, DeviceListFact, TO_DEVICE, ToDeviceFact},
+    elsewhere::ForServer,
+    stream::{DEVICE_LIST, DeviceListFact, TO_DEVICE, TO_DEVICE_ELSEWHERE, ToDeviceFact},
 };
 
 /// Rows read or deleted at a time.
@@ -200,6 +201,7 @@ impl DeviceStore {
         &self,
         transaction: &Transaction<'_>,
         messages: Vec<Outgoing>,
+        elsewhere: Vec<ForServer>,
     ) -> Result<(), StoreError> {
         let Transaction { sender, device_id, event_type, txn_id, ts } = transaction;
         let key = (device_id, event_type, txn_id);
@@ -211,6 +213,10 @@ impl DeviceStore {
                 let Outgoing { user_id, device_id, event } = message;
                 batch.derive_put::<ToDeviceTable>(&user_id, (&device_id, position), &event);
                 batch.fact(to_device_fact(&user_id, device_id));
+            }
+            for ForServer { server, content } in elsewhere {
+                let (subject, payload) = (server.as_str().into(), content);
+                batch.fact(Fact { stream: TO_DEVICE_ELSEWHERE, subject, payload });
             }
             Ok(batch)
         })?;

@@ -10,6 +10,7 @@ use storage::Position;
 
 use crate::{
     Devices, StoreError,
+    elsewhere::{self, ForServer},
     store::{Outgoing, Transaction},
 };
 
@@ -53,10 +54,28 @@ struct Event<'a> {
 }
 
 impl Devices {
-    /// Devices that do not exist are skipped. A repeated transaction changes nothing.
+    /// Devices of this server that do not exist are skipped; messages for other servers are theirs
+    /// to deliver. A repeated transaction changes nothing. The sender is a local user.
     pub async fn send_to_device(&self, send: SendToDevice<'_>) -> Result<(), SendToDeviceError> {
+        let outgoing = self.outgoing(&send, |user| !elsewhere::is_elsewhere(&send, user)).await?;
+        let elsewhere = elsewhere::of(&send, &self.inner.rng);
+        self.deliver(&send, outgoing, elsewhere).await
+    }
+
+    /// As [`send_to_device`](Self::send_to_device), for messages of another server's user to users
+    /// of this one; the transaction id is the message's.
+    pub async fn receive_to_device(&self, send: SendToDevice<'_>) -> Result<(), SendToDeviceError> {
+        let outgoing = self.outgoing(&send, |_| true).await?;
+        self.deliver(&send, outgoing, Vec::new()).await
+    }
+
+    async fn deliver(
+        &self,
+        send: &SendToDevice<'_>,
+        outgoing: Vec<Outgoing>,
+        elsewhere: Vec<ForServer>,
+    ) -> Result<(), SendToDeviceError> {
         let inner = &self.inner;
-        let outgoing = self.outgoing(&send).await?;
         let now = inner.clock.now_ms();
         let transaction = Transaction {
             sender: send.sender,
@@ -65,7 +84,7 @@ impl Devices {
             txn_id: send.txn_id,
             ts: now,
         };
-        inner.store.send(&transaction, outgoing).await?;
+        inner.store.send(&transaction, outgoing, elsewhere).await?;
         if inner.rng.below(CLEAN_UP_ONE_IN) == 0 {
             let lifetime = u64::try_from(TRANSACTION_LIFETIME.as_millis()).unwrap_or(u64::MAX);
             let before = now.saturating_sub(lifetime);
@@ -74,10 +93,18 @@ impl Devices {
         Ok(())
     }
 
-    async fn outgoing(&self, send: &SendToDevice<'_>) -> Result<Vec<Outgoing>, SendToDeviceError> {
+    async fn outgoing(
+        &self,
+        send: &SendToDevice<'_>,
+        is_here: impl Fn(&UserId) -> bool,
+    ) -> Result<Vec<Outgoing>, SendToDeviceError> {
         let mut outgoing = Vec::new();
         for (user_id, by_device) in send.messages {
-            let devices = self.inner.store.devices(user_id).await?;
+            // Contents are checked wherever they go.
+            let devices = match is_here(user_id) {
+                true => self.inner.store.devices(user_id).await?,
+                false => Vec::new(),
+            };
             for (target, content) in by_device {
                 let event = event(send, content)?;
                 let named = |device_id: &DeviceId| match target {

@@ -30,6 +30,8 @@ def run(steps: Steps, version: str, home: Server, others: list[Server]) -> None:
     messages(steps, label, room, people)
     redaction(steps, label, room, owner, first, second)
     notices(steps, label, room, people)
+    to_device(steps, label, owner, first)
+    to_device(steps, label, first, second)
     profile(steps, label, room, first, [owner, second])
     kick_ban(steps, label, room, owner, first, second)
     history(steps, label, room, owner, first)
@@ -119,6 +121,19 @@ def notices(steps: Steps, label: str, room: str, people: list[Person]) -> None:
         steps(f"{label}: typing of {person.server.label} shows", lambda p=person, r=rest: typing(p, r))
         steps(f"{label}: a receipt of {person.server.label} shows", lambda p=person, r=rest: receipt(p, r))
         steps(f"{label}: presence of {person.server.label} shows", lambda p=person, r=rest: presence(p, r))
+
+
+def to_device(steps: Steps, label: str, sender: Person, receiver: Person) -> None:
+    def send() -> None:
+        content = {"words": f"for your eyes only, {receiver.id}"}
+        path = f"v3/sendToDevice/org.example.note/{sender.name}{receiver.name}"
+        for _repeated in range(2):
+            sender.call("PUT", path, {"messages": {receiver.id: {"*": content}}})
+        receiver.wait("a message to its device", lambda me: any(
+            event["content"] == content and event["sender"] == sender.id for event in me.to_device))
+        expect(len([event for event in receiver.to_device if event["content"] == content]) == 1, "it arrives once")
+
+    steps(f"{label}: a message from device to device, {sender.server.label} to {receiver.server.label}", send)
 
 
 def profile(steps: Steps, label: str, room: str, who: Person, others: list[Person]) -> None:

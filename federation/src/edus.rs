@@ -4,7 +4,7 @@
 mod presence;
 mod receipts;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use ruma::{OwnedRoomId, OwnedUserId, ServerName};
 use serde::Deserialize;
@@ -86,7 +86,7 @@ impl Inbound {
             txn_id: &txn_id,
             messages: &messages,
         };
-        self.inner.devices.send_to_device(send).await.map_err(text)
+        self.inner.devices.receive_to_device(send).await.map_err(text)
     }
 }
 
@@ -106,6 +106,3 @@ fn own(origin: &ServerName, user: &ruma::UserId) -> Result<(), String> {
         Err(format!("{user} is not a user of {origin}"))
     }
 }
-
-/// `{room: {type: {user: …}}}`
-type Receipts<'a> = BTreeMap<OwnedRoomId, BTreeMap<String, BTreeMap<String, &'a RawValue>>>;

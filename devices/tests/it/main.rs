@@ -1,6 +1,6 @@
 //! Devices on the memory engine: the list, and messages that arrive once and in order.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use devices::{DeviceError, Devices, SendToDevice, SendToDeviceError, ToDeviceMessages, stream};
 use ruma::{
@@ -298,4 +298,29 @@ async fn too_much_is_refused_whole() {
     // The transaction ids of refused requests are not used up.
     server.send("1", &messages(&[(bob, "A", "{}")])).await.expect("sent");
     assert_eq!(server.inbox(bob, "A").await.len(), 1);
+}
+
+#[tokio::test]
+async fn messages_for_other_servers_are_handed_on_once() {
+    let server = Server::new();
+    let away = user_id!("@bo:away.test");
+    server.device(user_id!("@bob:example.org"), "PHONE").await;
+    let content: Box<RawValue> = RawValue::from_string(r#"{"n":1.0}"#.to_owned()).expect("JSON");
+    let to_all = BTreeMap::from([(DeviceIdOrAllDevices::AllDevices, content)]);
+    let messages = ToDeviceMessages::from([
+        (away.to_owned(), to_all.clone()),
+        (user_id!("@bob:example.org").to_owned(), to_all),
+    ]);
+    let before = server.store.log().position();
+    server.send("t1", &messages).await.expect("accepted");
+    server.send("t1", &messages).await.expect("accepted");
+
+    assert_eq!(server.inbox(user_id!("@bob:example.org"), "PHONE").await.len(), 1);
+    let facts = server.store.facts(before, u64::MAX, 100).await.expect("read");
+    let elsewhere: Vec<_> =
+        facts.iter().filter(|fact| fact.fact.stream == stream::TO_DEVICE_ELSEWHERE).collect();
+    let [only] = elsewhere.as_slice() else { panic!("{elsewhere:?}") };
+    assert_eq!(&*only.fact.subject, "away.test");
+    let edu = str::from_utf8(&only.fact.payload).expect("text");
+    assert!(edu.contains(r#""messages":{"@bo:away.test":{"*":{"n":1.0}}}"#), "{edu}");
 }

@@ -10,7 +10,8 @@ use crate::inbound::Inbound;
 
 /// Users of one notice that are looked at.
 const ENTRIES_MAX: usize = 200;
-const STATUS_CHARS_MAX: usize = 1024;
+/// As for users of this server.
+const STATUS_BYTES_MAX: usize = 1024;
 
 #[derive(Deserialize)]
 struct Presence<'a> {
@@ -50,10 +51,9 @@ impl Inbound {
                 "offline" => PresenceState::Offline,
                 _ => continue,
             };
-            let status: Option<String> = entry
-                .status_msg
-                .as_str()
-                .map(|status| status.chars().take(STATUS_CHARS_MAX).collect());
+            let status = entry.status_msg.as_str();
+            let status = status
+                .map(|status| status[..status.floor_char_boundary(STATUS_BYTES_MAX)].to_owned());
             let remote = RemotePresence {
                 state,
                 last_active_ago: entry.last_active_ago.as_f64().map(|ago| ago.max(0.0) as u64),

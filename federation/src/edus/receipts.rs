@@ -1,15 +1,24 @@
 //! `m.receipt`.
 
+use std::collections::BTreeMap;
+
 use rooms::NewReceipt;
-use ruma::{OwnedEventId, ServerName, UserId};
+use ruma::{OwnedEventId, RoomId, ServerName, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Receipts, own, parse, text};
+use super::{own, parse, text};
 use crate::inbound::Inbound;
 
 /// Receipts of one notice that are looked at.
 const RECEIPTS_MAX: usize = 1000;
+
+/// "Currently only `m.read` is supported": private ones do not leave their server.
+#[derive(Deserialize)]
+struct InRoom<'a> {
+    #[serde(rename = "m.read", borrow, default)]
+    read: BTreeMap<String, &'a RawValue>,
+}
 
 #[derive(Deserialize)]
 struct Receipt {
@@ -30,16 +39,17 @@ impl Inbound {
         origin: &ServerName,
         content: &RawValue,
     ) -> Result<(), String> {
-        let receipts: Receipts<'_> = parse(content)?;
+        let by_room: BTreeMap<String, &RawValue> = parse(content)?;
         let mut left = RECEIPTS_MAX;
-        for (room, by_type) in receipts {
+        for (room, receipts) in by_room {
+            let Ok(room) = RoomId::parse(&room) else { continue };
+            let Ok(InRoom { read }) = parse(receipts) else { continue };
             if !self.inner.rooms.allows_server(origin, &room).await.map_err(text)? {
                 continue;
             }
-            // "Currently only `m.read` is supported": private ones do not leave their server.
-            for (user, receipt) in by_type.get("m.read").into_iter().flatten() {
+            for (user, receipt) in read {
                 left = left.checked_sub(1).ok_or("too many receipts")?;
-                if let Err(reason) = self.receive_receipt(origin, &room, user, receipt).await {
+                if let Err(reason) = self.receive_receipt(origin, &room, &user, receipt).await {
                     tracing::debug!(%origin, %room, user, reason, "a receipt is left aside");
                 }
             }

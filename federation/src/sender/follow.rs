@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use rooms::{ReceiptFact, RelayFact, RoomEventFact, stream};
-use ruma::{OwnedRoomId, RoomId, events::room::member::MembershipState};
+use ruma::{OwnedRoomId, RoomId, ServerName, events::room::member::MembershipState};
 use storage::LoggedFact;
 
-use super::{Sender, outbox::Relayed};
+use super::{
+    Sender,
+    outbox::{Item, Relayed},
+};
 
 /// After a failure of the store, which usually ends the process.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -104,9 +107,16 @@ impl Sender {
 }
 
 fn relayed(logged: &LoggedFact) -> Option<Relayed> {
-    if logged.fact.stream != stream::RELAY {
-        return None;
-    }
-    let RelayFact { event_id, servers } = RelayFact::from_fact(&logged.fact)?;
-    Some(Relayed { position: logged.position, event_id, servers })
+    let (item, servers) = match logged.fact.stream {
+        stream::RELAY => {
+            let RelayFact { event_id, servers } = RelayFact::from_fact(&logged.fact)?;
+            (Item::Event(event_id), servers)
+        }
+        devices::stream::TO_DEVICE_ELSEWHERE => {
+            let server = ServerName::parse(&*logged.fact.subject).ok()?;
+            (Item::ToDevice(logged.fact.payload.clone()), vec![server])
+        }
+        _ => return None,
+    };
+    Some(Relayed { position: logged.position, item, servers })
 }

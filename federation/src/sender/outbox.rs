@@ -1,8 +1,28 @@
 //! What must arrive: events by destination, in the order in which they happened.
 
+use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedServerName, ServerName};
 use serde::{Deserialize, Serialize};
 use storage::{Batch, CommitError, First, Position, Range, ReadError, Store, Table, Versioned};
+
+/// What waits for a destination.
+#[derive(Clone, Debug)]
+pub(super) enum Item {
+    Event(OwnedEventId),
+    /// The content of an `m.direct_to_device` EDU.
+    ToDevice(Bytes),
+}
+
+struct ToDevice;
+
+impl Table for ToDevice {
+    const NAME: &'static str = "federation_outbox_to_device";
+    /// Destination.
+    type Partition = String;
+    /// Of the fact.
+    type Sort = u64;
+    type Value = Bytes;
+}
 
 struct Events;
 
@@ -55,10 +75,10 @@ impl Table for Followed {
     type Value = FollowedRecord;
 }
 
-/// An event for some servers.
+/// Something for some servers.
 pub(super) struct Relayed {
     pub(super) position: Position,
-    pub(super) event_id: OwnedEventId,
+    pub(super) item: Item,
     pub(super) servers: Vec<OwnedServerName>,
 }
 
@@ -89,10 +109,17 @@ impl Outbox {
     ) -> Result<(), CommitError> {
         let mut batch = Batch::new();
         batch.put::<Followed>(0, (), &FollowedRecord { position: followed });
-        for Relayed { position, event_id, servers } in events {
-            let record = EventRecord { event_id: event_id.clone() };
+        for Relayed { position, item, servers } in events {
             for server in servers {
-                batch.derive_put::<Events>(server.as_str(), *position, &record);
+                match item {
+                    Item::Event(event_id) => {
+                        let record = EventRecord { event_id: event_id.clone() };
+                        batch.derive_put::<Events>(server.as_str(), *position, &record);
+                    }
+                    Item::ToDevice(content) => {
+                        batch.derive_put::<ToDevice>(server.as_str(), *position, content);
+                    }
+                }
                 batch.derive_put::<Destinations>(0, server.as_str(), &());
             }
         }
@@ -111,13 +138,29 @@ impl Outbox {
         Ok(rows.into_iter().map(|row| (row.sort, row.value.event_id)).collect())
     }
 
+    /// The oldest messages to devices of a destination, as contents of EDUs.
+    pub(super) async fn next_to_device(
+        &self,
+        server: &ServerName,
+        after: Position,
+        limit: usize,
+    ) -> Result<Vec<(Position, Bytes)>, ReadError> {
+        let range = Range::after(after).limit(limit);
+        let rows = self.store.scan::<ToDevice>(server.as_str(), range).await?;
+        Ok(rows.into_iter().map(|row| (row.sort, row.value)).collect())
+    }
+
     /// Returns before that is durable: events that are sent again after a crash are known.
     pub(super) fn remove(
         &self,
         server: &ServerName,
         positions: &[Position],
+        to_device: &[Position],
     ) -> Result<(), CommitError> {
         let mut batch = Batch::new();
+        for position in to_device {
+            batch.delete::<ToDevice>(server.as_str(), *position);
+        }
         for position in positions {
             batch.delete::<Events>(server.as_str(), *position);
         }

@@ -18,6 +18,8 @@ use super::{Sender, edu, pending::Pending, presence::STATES_MAX};
 use crate::Limits;
 
 const PDUS_MAX: usize = 50;
+/// Messages to devices in one transaction, of the hundred EDUs that it may hold.
+const TO_DEVICE_MAX: usize = 40;
 const LIMITS: Limits = Limits { time: Duration::from_secs(60), body: 4 << 20 };
 /// Beyond this pause it is of no use to keep who typed when.
 const LONG_PAUSE: Duration = Duration::from_secs(60);
@@ -42,6 +44,8 @@ struct State {
     failures: u32,
     /// Events up to there were answered.
     answered: Position,
+    /// Messages to devices up to there were answered.
+    answered_to_device: Position,
     last_presence: Option<Instant>,
 }
 
@@ -51,6 +55,8 @@ struct Transaction {
     body: Bytes,
     /// Of the events in it.
     positions: Vec<Position>,
+    /// Of the messages to devices.
+    to_device: Vec<Position>,
 }
 
 impl Destination {
@@ -101,7 +107,10 @@ impl Sender {
     async fn has_no_events(&self, destination: &Destination) -> bool {
         let after = destination.state.lock().answered;
         let next = self.inner.outbox.next(&destination.server, after, 1).await;
+        let after = destination.state.lock().answered_to_device;
+        let messages = self.inner.outbox.next_to_device(&destination.server, after, 1).await;
         next.map_or(true, |events| events.is_empty())
+            && messages.map_or(true, |messages| messages.is_empty())
     }
 
     /// Presence alone waits until its interval is over. `false` if none waits.
@@ -142,9 +151,14 @@ impl Sender {
             }
             positions.push(position);
         }
-        let mut edus = destination.pending.lock().take_notices();
+        let messages = self.next_to_device(destination).await;
+        let mut edus: Vec<Bytes> =
+            messages.iter().filter_map(|(_, content)| to_device_edu(content)).collect();
+        let to_device: Vec<Position> = messages.into_iter().map(|(at, _)| at).collect();
+        edus.extend(destination.pending.lock().take_notices());
         edus.extend(self.due_presence(destination, !positions.is_empty()).await);
         if pdus.is_empty() && edus.is_empty() {
+            self.settle(destination, &positions, &to_device);
             return None;
         }
         let txn = self.inner.next_txn.fetch_add(1, Ordering::Relaxed);
@@ -152,6 +166,17 @@ impl Sender {
             id: format!("{:x}.{txn}", self.inner.boot),
             body: self.body(&pdus, &edus),
             positions,
+            to_device,
+        })
+    }
+
+    async fn next_to_device(&self, destination: &Destination) -> Vec<(Position, Bytes)> {
+        let after = destination.state.lock().answered_to_device;
+        let outbox = &self.inner.outbox;
+        let next = outbox.next_to_device(&destination.server, after, TO_DEVICE_MAX).await;
+        next.unwrap_or_else(|error| {
+            tracing::error!(%error, "the outbox cannot be read");
+            Vec::new()
         })
     }
 
@@ -219,12 +244,23 @@ impl Sender {
             };
             self.pause(destination, &problem).await;
         }
-        if let Some(last) = transaction.positions.last() {
-            destination.state.lock().answered = *last;
-            if let Err(error) = self.inner.outbox.remove(server, &transaction.positions) {
-                // They are sent again after a restart, and known then.
-                tracing::error!(%error, "the outbox cannot be written");
-            }
+        self.settle(destination, &transaction.positions, &transaction.to_device);
+    }
+
+    /// What was answered, or cannot be sent any more, need not be kept.
+    fn settle(&self, destination: &Destination, positions: &[Position], to_device: &[Position]) {
+        {
+            let mut state = destination.state.lock();
+            state.answered = positions.last().copied().unwrap_or(state.answered);
+            let last = to_device.last().copied();
+            state.answered_to_device = last.unwrap_or(state.answered_to_device);
+        }
+        if positions.is_empty() && to_device.is_empty() {
+            return;
+        }
+        if let Err(error) = self.inner.outbox.remove(&destination.server, positions, to_device) {
+            // They are sent again after a restart, and known then.
+            tracing::error!(%error, "the outbox cannot be written");
         }
     }
 
@@ -249,6 +285,17 @@ impl Sender {
             () = destination.contact.notified() => {}
         }
     }
+}
+
+fn to_device_edu(content: &[u8]) -> Option<Bytes> {
+    #[derive(Serialize)]
+    struct Edu<'a> {
+        edu_type: &'static str,
+        content: &'a RawValue,
+    }
+    let edu_type = "m.direct_to_device";
+    let content = serde_json::from_slice(content).ok()?;
+    serde_json::to_vec(&Edu { edu_type, content }).ok().map(Bytes::from)
 }
 
 /// What a server did not take of a transaction that it answered is not sent again.
