@@ -78,7 +78,7 @@ impl Draft<'_> {
             Ok::<_, Error>(batch)
         })?;
         for member in self.events.iter().flat_map(|event| &event.members) {
-            if member.is_local && member.membership != MembershipState::Join {
+            if member.membership != MembershipState::Join {
                 inner.typing.stop(room.id(), &member.user);
             }
         }
