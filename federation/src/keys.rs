@@ -1,37 +1,34 @@
 //! Signing keys: our own document, those of others, and what is believed of them.
 
+mod attempts;
 mod document;
 mod fetch;
 mod own;
 mod store;
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use events::{PublicKey, SigningKey};
 use futures_util::{StreamExt as _, stream};
-use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use rooms::ports::{self, KeyRequest, PortFuture, TrustedKey, TrustedKeys};
 use ruma::{OwnedServerName, ServerName};
 use stdx::SharedClock;
 use storage::Store;
-use tokio::sync::Mutex as AsyncMutex;
 
-pub(crate) use self::document::Document;
+use self::{attempts::Attempts, document::Document};
 use crate::{Client, Config};
 
 /// "use the lesser of this field and 7 days into the future".
 const TRUST_MAX_MS: u64 = 7 * 24 * 60 * 60 * 1000;
-/// A server that did not answer is not asked again for so long, unless it makes contact.
-const SILENCE_MS: u64 = 60 * 1000;
+/// A server is not asked again for so long, whatever it answered: anybody can name a key that it
+/// does not have. One that did not answer is, if it makes contact.
+const PAUSE_MS: u64 = 60 * 1000;
 /// Servers whose documents are kept in memory.
 const CACHED: usize = 10_000;
-/// Servers asked at once for one call.
-const AT_ONCE: usize = 16;
+/// Servers asked at once for one call. Of those in a large old room most may be gone, and each of
+/// them takes its time.
+const AT_ONCE: usize = 128;
 /// What one call waits for keys at most.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -48,10 +45,7 @@ struct Inner {
     clock: SharedClock,
     key: SigningKey,
     cache: Cache<OwnedServerName, Arc<Document>>,
-    /// When a server failed to answer last.
-    silent: Mutex<HashMap<OwnedServerName, u64>>,
-    /// Fetches under way: one per server.
-    flights: Mutex<HashMap<OwnedServerName, Arc<AsyncMutex<()>>>>,
+    attempts: Attempts,
 }
 
 impl KeyRing {
@@ -64,8 +58,8 @@ impl KeyRing {
     ) -> Self {
         let notaries = config.notaries.clone();
         let cache = Cache::new(CACHED);
-        let (silent, flights) = (Mutex::default(), Mutex::default());
-        let inner = Inner { client, notaries, store, clock, key, cache, silent, flights };
+        let attempts = Attempts::default();
+        let inner = Inner { client, notaries, store, clock, key, cache, attempts };
         Self { inner: Arc::new(inner) }
     }
 
@@ -78,12 +72,15 @@ impl KeyRing {
         if let Some(key) = self.inner.known(server).await.and_then(|document| fits(&document)) {
             return Some(key);
         }
-        self.inner.refreshed(server, key_id, now).await.and_then(|document| fits(&document))
+        self.inner
+            .refreshed(server, key_id, now, PAUSE_MS)
+            .await
+            .and_then(|document| fits(&document))
     }
 
     /// A server made contact: it can be asked again.
     pub(crate) fn heard_from(&self, server: &ServerName) {
-        self.inner.silent.lock().remove(server);
+        self.inner.attempts.forgive(server);
     }
 }
 
@@ -93,44 +90,63 @@ impl ports::KeyRing for KeyRing {
     }
 }
 
+/// Keys of one server.
+type Found = Vec<((OwnedServerName, String), TrustedKey)>;
+
 impl Inner {
     async fn verify_keys(&self, wanted: Vec<KeyRequest>) -> TrustedKeys {
         let mut by_server: HashMap<OwnedServerName, Vec<KeyRequest>> = HashMap::new();
         for request in wanted {
             by_server.entry(request.server.clone()).or_default().push(request);
         }
-        let found = stream::iter(by_server)
-            .map(|(server, requests)| async move { self.keys_of(&server, requests).await })
-            .buffer_unordered(AT_ONCE)
-            .concat();
-        tokio::time::timeout(PATIENCE, found).await.unwrap_or_default().into_iter().collect()
-    }
-
-    async fn keys_of(
-        &self,
-        server: &ServerName,
-        requests: Vec<KeyRequest>,
-    ) -> Vec<((OwnedServerName, String), TrustedKey)> {
-        if server == self.client.server_name() {
-            return self.own_keys(&requests);
-        }
-        let mut document = self.known(server).await;
-        let now = self.clock.now_ms();
-        for request in &requests {
-            let found = document.as_ref().and_then(|document| document.event_key(&request.key_id));
-            if found.is_none_or(|key| key.valid_until < request.valid_at) {
-                let refreshed = self.refreshed(server, &request.key_id, now).await;
-                document = refreshed.or(document);
+        let mut keys = TrustedKeys::new();
+        let mut missing = Vec::new();
+        // First what is known: it must not wait behind servers that do not answer.
+        for (server, requests) in by_server {
+            let (found, is_all) = self.known_keys(&server, &requests).await;
+            keys.extend(found);
+            if !is_all {
+                missing.push((server, requests));
             }
         }
-        let Some(document) = document else { return Vec::new() };
-        let ids: HashSet<String> = requests.into_iter().map(|request| request.key_id).collect();
-        ids.into_iter()
-            .filter_map(|id| Some(((server.to_owned(), id.clone()), document.event_key(&id)?)))
-            .collect()
+        let asked = async {
+            let mut asked = stream::iter(missing)
+                .map(|(server, requests)| async move { self.asked_keys(&server, &requests).await })
+                .buffer_unordered(AT_ONCE);
+            while let Some(found) = asked.next().await {
+                keys.extend(found);
+            }
+        };
+        // Whoever has not answered then has at least not taken the answers of others along.
+        let _all_or_some = tokio::time::timeout(PATIENCE, asked).await;
+        keys
     }
 
-    fn own_keys(&self, requests: &[KeyRequest]) -> Vec<((OwnedServerName, String), TrustedKey)> {
+    /// And whether nothing is left to be asked for.
+    async fn known_keys(&self, server: &ServerName, requests: &[KeyRequest]) -> (Found, bool) {
+        if server == self.client.server_name() {
+            return (self.own_keys(requests), true);
+        }
+        let Some(document) = self.known(server).await else { return (Found::new(), false) };
+        let is_good = |request: &KeyRequest| {
+            let key = document.event_key(&request.key_id);
+            key.is_some_and(|key| key.valid_until >= request.valid_at)
+        };
+        let is_all = requests.iter().all(is_good);
+        (keys_in(&document, server, requests), is_all)
+    }
+
+    async fn asked_keys(&self, server: &ServerName, requests: &[KeyRequest]) -> Found {
+        let now = self.clock.now_ms();
+        let mut document = None;
+        for KeyRequest { key_id, .. } in requests {
+            let refreshed = self.refreshed(server, key_id, now, PAUSE_MS).await;
+            document = refreshed.or(document);
+        }
+        document.map(|document| keys_in(&document, server, requests)).unwrap_or_default()
+    }
+
+    fn own_keys(&self, requests: &[KeyRequest]) -> Found {
         let own = TrustedKey { key: self.key.public_key(), valid_until: u64::MAX };
         requests
             .iter()
@@ -138,4 +154,11 @@ impl Inner {
             .map(|request| ((request.server.clone(), request.key_id.clone()), own))
             .collect()
     }
+}
+
+fn keys_in(document: &Document, server: &ServerName, requests: &[KeyRequest]) -> Found {
+    let key = |KeyRequest { key_id, .. }: &KeyRequest| {
+        Some(((server.to_owned(), key_id.clone()), document.event_key(key_id)?))
+    };
+    requests.iter().filter_map(key).collect()
 }

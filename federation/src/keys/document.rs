@@ -66,7 +66,7 @@ impl Document {
             .into_iter()
             .take(KEYS_MAX)
             .filter_map(|(id, old)| {
-                let (key, valid_until) = (usable(&old.key)?, old.expired_ts);
+                let (key, valid_until) = (usable(&old.key)?, old.expired_ts.min(trust_max));
                 Some((id, TrustedKey { key, valid_until }))
             })
             .collect();

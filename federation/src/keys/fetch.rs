@@ -10,15 +10,13 @@ use serde_json::{json, value::RawValue};
 use storage::Batch;
 
 use super::{
-    Inner, SILENCE_MS, TRUST_MAX_MS,
+    Inner, TRUST_MAX_MS,
     document::Document,
     store::{DocumentRecord, KeyDocuments},
 };
 use crate::Limits;
 
 const LIMITS: Limits = Limits { time: Duration::from_secs(15), body: 256 << 10 };
-/// Servers whose silence is remembered.
-const SILENT_MAX: usize = 65_536;
 
 impl Inner {
     /// What is known of a server without asking.
@@ -33,45 +31,39 @@ impl Inner {
         Some(document)
     }
 
-    /// Asks for a document that has the key and counts at `now`. Many who ask at once share one
-    /// request.
+    /// Asks for a document that has the key and counts at `now`, unless the last attempt is less
+    /// than `pause` milliseconds ago. Many who ask at once share one request.
     pub(super) async fn refreshed(
         &self,
         server: &ServerName,
         key_id: &str,
         now: u64,
+        pause: u64,
     ) -> Option<Arc<Document>> {
-        let flight = Arc::clone(self.flights.lock().entry(server.to_owned()).or_default());
-        let guard = flight.lock().await;
+        let _turn = self.attempts.turn(server).await;
         let fits = |document: &Arc<Document>| {
             document.event_key(key_id).is_some() && document.valid_until >= now
         };
-        let result = match self.known(server).await.filter(|document| fits(document)) {
+        match self.known(server).await.filter(|document| fits(document)) {
             // Somebody else has asked meanwhile.
             Some(document) => Some(document),
-            None if self.is_silent(server, now) => None,
+            None if !self.attempts.may_ask(server, now, pause) => None,
             None => self.fetch(server, now).await,
-        };
-        drop(guard);
-        let mut flights = self.flights.lock();
-        if Arc::strong_count(&flight) <= 2 {
-            flights.remove(server);
         }
-        result
-    }
-
-    fn is_silent(&self, server: &ServerName, now: u64) -> bool {
-        let silent = self.silent.lock();
-        silent.get(server).is_some_and(|since| now < since + SILENCE_MS)
     }
 
     async fn fetch(&self, server: &ServerName, now: u64) -> Option<Arc<Document>> {
         let trust_max = now + TRUST_MAX_MS;
-        if let Some(json) = self.ask_directly(server).await {
-            match Document::read(json, server, trust_max) {
-                Ok(document) => return Some(self.keep(server, document).await),
-                Err(reason) => tracing::debug!(%server, reason, "keys that cannot be used"),
-            }
+        let direct = self.ask_directly(server).await;
+        let direct = direct.and_then(|json| {
+            Document::read(json, server, trust_max)
+                .inspect_err(|reason| tracing::debug!(%server, reason, "keys that cannot be used"))
+                .ok()
+        });
+        // Before the notaries are asked, for whom the caller may not have the patience.
+        self.attempts.note(server, now, direct.is_none());
+        if let Some(document) = direct {
+            return Some(self.keep(server, document).await);
         }
         for notary in &self.notaries {
             for json in self.ask_notary(notary, server, now).await {
@@ -80,11 +72,6 @@ impl Inner {
                 }
             }
         }
-        let mut silent = self.silent.lock();
-        if silent.len() >= SILENT_MAX {
-            silent.clear();
-        }
-        silent.insert(server.to_owned(), now);
         None
     }
 

@@ -6,6 +6,8 @@ use serde_json::json;
 
 use super::KeyRing;
 
+/// For strangers a server is not asked again for so long.
+const NOTARY_PAUSE_MS: u64 = 5 * 60 * 1000;
 /// How long others may believe our document.
 const VALID_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -23,7 +25,7 @@ impl KeyRing {
     }
 
     /// Another server's document with our signature: fetched if what is known does not count until
-    /// `valid_until`; what is known, if nothing better can be had.
+    /// `valid_until`, but not often; what is known, if nothing better can be had.
     pub(crate) async fn notarised(&self, server: &ServerName, valid_until: u64) -> Option<Bytes> {
         let inner = &*self.inner;
         if server == inner.client.server_name() {
@@ -33,8 +35,11 @@ impl KeyRing {
         let known = inner.known(server).await;
         let is_fresh =
             known.as_ref().is_some_and(|document| document.valid_until >= valid_until.max(now));
-        let document =
-            if is_fresh { known } else { inner.refreshed(server, "", now).await.or(known) };
+        let document = if is_fresh {
+            known
+        } else {
+            inner.refreshed(server, "", now, NOTARY_PAUSE_MS).await.or(known)
+        };
         let object = serde_json::from_slice(&document?.json).ok()?;
         self.signed(object).ok()
     }

@@ -5,4 +5,5 @@ mod bodies;
 mod certificates;
 mod delegation;
 mod discovery;
+mod keys;
 mod net;
