@@ -7,6 +7,8 @@ use ruma::{OwnedServerName, ServerName};
 
 /// Parameters of a header that are looked at.
 const PARAMETERS_MAX: usize = 16;
+/// What may stand between parameters.
+const SEPARATORS: [char; 3] = [' ', '\t', ','];
 
 /// Who says that they sent a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,29 +28,28 @@ impl XMatrix {
             return None;
         }
         let (mut origin, mut destination, mut key, mut sig) = (None, None, None, None);
-        let mut rest = rest;
-        for _ in 0..PARAMETERS_MAX {
-            rest = rest.trim_start_matches([' ', '\t', ',']);
-            if rest.is_empty() {
-                break;
+        let mut rest = rest.trim_start_matches(SEPARATORS);
+        let mut count = 0;
+        while !rest.is_empty() {
+            count += 1;
+            // What is not looked at could say something twice.
+            if count > PARAMETERS_MAX {
+                return None;
             }
             let (name, after) = rest.split_once('=')?;
             let (value, after) = value(after.trim_start_matches([' ', '\t']))?;
+            rest = after.trim_start_matches(SEPARATORS);
             let slot = match name.trim_matches([' ', '\t']).to_ascii_lowercase().as_str() {
                 "origin" => &mut origin,
                 "destination" => &mut destination,
                 "key" => &mut key,
                 "sig" => &mut sig,
-                _ => {
-                    rest = after;
-                    continue;
-                }
+                _ => continue,
             };
             // Said twice it could mean two things to two readers.
             if slot.replace(value).is_some() {
                 return None;
             }
-            rest = after;
         }
         Some(Self {
             origin: ServerName::parse(origin?).ok()?,
@@ -108,6 +109,9 @@ mod tests {
             r"X-Matrix origin=a.test,destination=b.test,key=ed25519:1,sig=c+/g",
             "X-Matrix\torigin=a.test ,\tdestination = b.test,key=\"ed25519:1\",sig=c+/g",
             r#"X-Matrix Origin="a.test",DESTINATION="b.test",Key="ed25519:1",Sig="c+/g""#,
+            "  X-Matrix origin=a.test,destination=b.test,key=ed25519:1,sig=c+/g  ",
+            "X-Matrix \t ,, origin=a.test,,\tdestination=b.test , ,key=ed25519:1,sig=c+/g, ",
+            r#"X-Matrix origin="a.test" ,destination="b.test"	,key="ed25519:1",sig="c+\/g""#,
             r#"X-Matrix new="x,y=\"z\"",origin="a\.test",destination="b.test",key="ed25519:1",sig="c+/g""#,
         ] {
             assert_eq!(XMatrix::parse(same).as_ref(), Some(&expected), "{same}");
@@ -137,8 +141,32 @@ mod tests {
             r#"X-Matrix origin="",key="ed25519:1",sig="x""#,
             r#"X-Matrix origin="a b",key="ed25519:1",sig="x""#,
             r#"X-Matrix origin="a.test",destination="",key="ed25519:1",sig="x""#,
+            r#"X-Matrix origin="a.test",Origin="a.test",key="ed25519:1",sig="x""#,
+            r#"X-Matrix origin="a.test",key="ed25519:1",sig="x",sig=y"#,
+            r#"X-Matrix origin="a.test",key="ed25519:1",sig="x"#,
+            r#"X-Matrix origin="a.test",key="ed25519:1",sig="x\"#,
+            r#"X-Matrix origin="a.test";key="ed25519:1";sig="x""#,
+            r#"X-Matrix origin="a.test" key="ed25519:1" sig="x""#,
+            r#"X-Matrixorigin="a.test",key="ed25519:1",sig="x""#,
+            r#"X-Matrix origin=user@a.test,key=ed25519:1,sig=x"#,
+            r#"X-Matrix origin=a.test/b,key=ed25519:1,sig=x"#,
+            r#"X-Matrix origin="a.test\"",key="ed25519:1",sig="x""#,
+            r#"X-Matrix origin=a.test:99999,key=ed25519:1,sig=x"#,
+            r#"X-Matrix origin="a.test",key="ed25519:1",signature="x""#,
         ] {
             assert_eq!(XMatrix::parse(bad), None, "{bad}");
         }
+    }
+    #[test]
+    fn what_stands_behind_many_parameters_is_not_overlooked() {
+        let header = |unknown| {
+            let unknown: String = (0..unknown).map(|index| format!(",x{index}=y")).collect();
+            format!("X-Matrix origin=a.test,key=ed25519:1,sig=x{unknown},origin=b.test")
+        };
+        for unknown in [0, 12, 13, 5000] {
+            assert_eq!(XMatrix::parse(&header(unknown)), None, "{unknown}");
+        }
+        let many = "X-Matrix origin=a.test,key=ed25519:1,sig=x,a=1,b=2,c=3,d=4,e=5,f=6,g=7";
+        assert!(XMatrix::parse(many).is_some());
     }
 }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use crate::Config;
 
 /// Private, local and special networks.
-const DENIED: [&str; 24] = [
+const DENIED: [&str; 25] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
@@ -27,6 +27,7 @@ const DENIED: [&str; 24] = [
     "::/128",
     "::1/128",
     "64:ff9b::/96",
+    "64:ff9b:1::/48",
     "2001:db8::/32",
     "2002::/16",
     "fc00::/7",
@@ -98,6 +99,7 @@ mod tests {
             "fe80::1",
             "fd00::1",
             "64:ff9b::7f00:1",
+            "64:ff9b:1::7f00:1",
             "2002:7f00:1::",
             "ff02::1",
             "fec0::1",
