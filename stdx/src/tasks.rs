@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use futures_util::FutureExt as _;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// A set of background tasks that end together.
@@ -21,10 +22,10 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let _detached = self.tracker.spawn(async move {
-            task.await;
-            tracing::trace!(task = name, "task ended");
-        });
+        // Not an async block around it: that would hold the task twice, once as what it captured
+        // and once as what it awaits, and there is one such task for each connection.
+        let task = task.map(move |()| tracing::trace!(task = name, "task ended"));
+        let _detached = self.tracker.spawn(task);
     }
 
     /// Runs `task` until it ends or the set is told to stop, whichever is first. `task` is dropped

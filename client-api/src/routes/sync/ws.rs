@@ -3,9 +3,14 @@
 //! The protocol is described in `docs/websocket.md`. Whatever fails before the upgrade is an
 //! ordinary HTTP Matrix error.
 
+mod channel;
+mod codec;
 mod delivered;
 mod end;
+mod filters;
 mod frame;
+mod handshake;
+mod in_flight;
 mod methods;
 mod registry;
 mod running;
@@ -16,7 +21,7 @@ use std::sync::Arc;
 use accounts::{Accounts, Session};
 use axum::{
     Router,
-    extract::{FromRef, FromRequestParts as _, Request, State, WebSocketUpgrade},
+    extract::{FromRef, Request, State},
     response::{IntoResponse as _, Response},
     routing::{any, post},
 };
@@ -30,6 +35,8 @@ use stdx::{Rng, Tasks};
 use sync::Sync as SyncEngine;
 
 use self::{
+    filters::Filters,
+    handshake::Handshake,
     registry::Registry,
     socket::{Mode, Start},
 };
@@ -37,10 +44,6 @@ use crate::{error::Error, extract::AuthedRaw, gate::Gate, respond::RawJson};
 
 /// The largest frame of a client: an event of 65,536 bytes and what is around it.
 const FRAME_BYTES_MAX: usize = 65_536 + 1024;
-/// What is read of a larger frame, to be able to tell its client why the socket ends.
-const OVERSIZED_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
-/// An idle socket keeps no more than this to read into.
-const READ_BUFFER_BYTES: usize = 1024;
 const PROTOCOL: &str = "im.meridian.v1.json";
 const PROTOCOL_DRAFT: &str = "m.json";
 
@@ -52,7 +55,8 @@ pub struct Sockets {
 
 struct Inner {
     pieces: Pieces,
-    registry: Registry,
+    registry: Arc<Registry>,
+    filters: Filters,
 }
 
 /// What a socket's methods call.
@@ -72,7 +76,8 @@ impl Sockets {
     pub fn new(pieces: Pieces) -> Self {
         let config = pieces.gate.config();
         let registry = Registry::new(config.sockets_per_device, config.sockets_per_user);
-        Self { inner: Arc::new(Inner { pieces, registry }) }
+        let filters = Filters::default();
+        Self { inner: Arc::new(Inner { pieces, registry: Arc::new(registry), filters }) }
     }
 
     /// How many sockets are open.
@@ -133,7 +138,7 @@ async fn open(State(sockets): State<Sockets>, request: Request) -> Result<Respon
     let (mut parts, _) = request.into_parts();
     let query = query(parts.uri.query())?;
     let session = authenticate(&sockets, &parts, query.ticket.as_deref())?;
-    upgrade(&sockets, &mut parts, Start { mode, session, query: query.into() }).await
+    Ok(upgrade(sockets, &mut parts, Start { mode, session, query: query.into() }))
 }
 
 /// The paths of the 2015 draft: the token stands in the query.
@@ -148,7 +153,7 @@ async fn open_legacy(State(sockets): State<Sockets>, request: Request) -> Result
     let token = query.access_token.as_deref().ok_or_else(Error::missing_token)?;
     let session = gate.session(token)?;
     let start = Start { mode: Mode::Draft, session: Some(session), query: query.into() };
-    upgrade(&sockets, &mut parts, start).await
+    Ok(upgrade(sockets, &mut parts, start))
 }
 
 fn query(text: Option<&str>) -> Result<Query, Error> {
@@ -192,32 +197,19 @@ fn authenticate(
     session.map(Some).ok_or_else(|| Error::unknown_token(false))
 }
 
-async fn upgrade(
-    sockets: &Sockets,
-    parts: &mut http::request::Parts,
-    start: Start,
-) -> Result<Response, Error> {
-    let upgrade = match WebSocketUpgrade::from_request_parts(parts, &()).await {
-        Ok(upgrade) => upgrade,
-        Err(rejection) => {
-            return Err(Error::new(
-                rejection.status(),
-                "M_UNKNOWN",
-                format!("The WebSocket cannot be opened: {rejection}"),
-            ));
-        }
+fn upgrade(sockets: Sockets, parts: &mut http::request::Parts, start: Start) -> Response {
+    let handshake = match Handshake::read(parts) {
+        Ok(handshake) => handshake,
+        Err(refusal) => return refusal.into_response(),
     };
-    let sockets = sockets.clone();
+    let protocol = match start.mode {
+        Mode::Enveloped => PROTOCOL,
+        Mode::Draft => PROTOCOL_DRAFT,
+    };
+    let is_offered = offered(&parts.headers).iter().any(|name| name == protocol);
+    let (on_upgrade, response) = handshake.accept(is_offered.then_some(protocol));
     let tasks = sockets.inner.pieces.tasks.clone();
-    Ok(upgrade
-        .protocols([PROTOCOL, PROTOCOL_DRAFT])
-        .max_message_size(OVERSIZED_BYTES_MAX)
-        .max_frame_size(OVERSIZED_BYTES_MAX)
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
-        .on_upgrade(async move |websocket| {
-            // Owned, so that the server's end waits for each socket to be told.
-            tasks.spawn("socket", socket::run(sockets, websocket, start));
-        })
-        .into_response())
+    // Owned, so that the server's end waits for each socket to be told.
+    tasks.spawn("socket", socket::run(sockets, on_upgrade, start));
+    response
 }

@@ -1,16 +1,18 @@
 //! Why a socket ends, and the close code that says so.
 
 use serde_json::json;
-use tokio_tungstenite::tungstenite;
 
+use super::{channel::Broken, codec::Violation};
 use crate::error::Error;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// The client cannot be reached any more.
     Gone,
-    /// The client closed.
-    Left,
+    /// The client closed, with this code if with any.
+    Left {
+        code: Option<u16>,
+    },
     Close {
         code: u16,
         reason: &'static str,
@@ -29,18 +31,17 @@ pub(super) const SLOW: End = End::Close { code: 4008, reason: "slow consumer" };
 pub(super) const TOO_FAST: End = End::Close { code: 4029, reason: "too many frames" };
 pub(super) const TOO_BIG: End = End::Close { code: 1009, reason: "message too big" };
 
-impl End {
-    /// What became of a socket that cannot be read.
-    pub(super) fn of(error: axum::Error) -> Self {
-        use tungstenite::{Error as E, error::ProtocolError};
-        match error.into_inner().downcast_ref() {
-            Some(E::Capacity(_)) => TOO_BIG,
-            Some(E::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => Self::Gone,
-            Some(E::Protocol(_) | E::Utf8(_) | E::AttackAttempt) => PROTOCOL_ERROR,
-            _ => Self::Gone,
+impl From<Broken> for End {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Gone => Self::Gone,
+            Broken::Violation(Violation::TooLong) => TOO_BIG,
+            Broken::Violation(Violation::Protocol(reason)) => Self::Close { code: 4000, reason },
         }
     }
+}
 
+impl End {
     /// What follows from a refused `auth` in the first frame.
     pub(super) fn of_refused_token(error: &Error) -> Self {
         let body = error.to_json();
@@ -50,33 +51,6 @@ impl End {
             SOFT_LOGOUT
         } else {
             UNKNOWN_TOKEN
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio_tungstenite::tungstenite::{
-        Error as E,
-        error::{CapacityError, ProtocolError},
-    };
-
-    use super::{End, PROTOCOL_ERROR, TOO_BIG};
-
-    #[test]
-    fn what_cannot_be_read_has_a_code() {
-        let size = CapacityError::MessageTooLong { size: 9, max_size: 8 };
-        let cases = [
-            (E::Capacity(size), TOO_BIG),
-            (E::Utf8("byte 7".to_owned()), PROTOCOL_ERROR),
-            (E::Protocol(ProtocolError::UnmaskedFrameFromClient), PROTOCOL_ERROR),
-            (E::Protocol(ProtocolError::ResetWithoutClosingHandshake), End::Gone),
-            (E::ConnectionClosed, End::Gone),
-            (E::Io(std::io::ErrorKind::ConnectionReset.into()), End::Gone),
-        ];
-        for (error, end) in cases {
-            let text = error.to_string();
-            assert_eq!(End::of(axum::Error::new(error)), end, "{text}");
         }
     }
 }

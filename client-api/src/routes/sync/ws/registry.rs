@@ -34,20 +34,20 @@ struct Entry {
 }
 
 /// An open socket; its place is free again when this is dropped.
-pub(super) struct Place<'a> {
-    registry: &'a Registry,
+pub(super) struct Place {
+    registry: Arc<Registry>,
     user_id: OwnedUserId,
     replaced: Arc<Notify>,
 }
 
-impl Place<'_> {
+impl Place {
     /// Resolves when a newer socket takes this one's place.
     pub(super) async fn replaced(&self) {
         self.replaced.notified().await;
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.registry.open.lock();
         if let Some(entries) = open.get_mut(&self.user_id) {
@@ -69,7 +69,7 @@ impl Registry {
     }
 
     /// Takes a place. Beyond the limits the oldest socket is told to close.
-    pub(super) fn enter(&self, session: &Session) -> Place<'_> {
+    pub(super) fn enter(self: &Arc<Self>, session: &Session) -> Place {
         let replaced = Arc::new(Notify::new());
         let mut open = self.open.lock();
         let entries = open.entry(session.user_id.clone()).or_default();
@@ -83,7 +83,8 @@ impl Registry {
         }
         let device_id = session.device_id.clone();
         entries.push_back(Entry { device_id, replaced: Arc::clone(&replaced) });
-        Place { registry: self, user_id: session.user_id.clone(), replaced }
+        let registry = Arc::clone(self);
+        Place { registry, user_id: session.user_id.clone(), replaced }
     }
 
     /// Returns the ticket's life in milliseconds.

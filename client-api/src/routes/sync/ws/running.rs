@@ -2,17 +2,17 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use accounts::{Accounts, Session};
+use accounts::Session;
 use ruma::{OwnedEventId, OwnedRoomId};
 use serde::Deserialize;
 use serde_json::Value;
 use sync::{Batch, Connection, Params, SyncError};
 use tokio::time::Instant;
 
-use super::Query;
+use super::{Query, Sockets};
 use crate::{
     error::Error,
-    routes::sync::{filter, presence_state, state_after},
+    routes::sync::{filter_json, presence_state, state_after},
 };
 
 /// With a batch outstanding, an acknowledgement has to come within this time.
@@ -64,7 +64,7 @@ impl StartParams {
 }
 
 pub(super) async fn sync_params(
-    accounts: &Accounts,
+    sockets: &Sockets,
     session: &Session,
     params: StartParams,
 ) -> Result<Params, Error> {
@@ -80,9 +80,11 @@ pub(super) async fn sync_params(
         Some(Value::String(text)) => Some(text),
         Some(object) => Some(object.to_string()),
     };
+    let accounts = &sockets.inner.pieces.accounts;
+    let json = filter_json(accounts, session, wanted.as_deref()).await?;
     Ok(Params {
         since: params.since.filter(|since| !since.is_empty()),
-        filter: filter(accounts, session, wanted.as_deref()).await?,
+        filter: sockets.inner.filters.parse(&json)?,
         full_state: params.full_state,
         set_presence: presence_state(params.set_presence.as_deref())?,
         use_state_after: state_after(params.use_state_after, params.unstable_use_state_after),
@@ -94,6 +96,7 @@ pub(super) struct Running {
     /// Where the client is, or will be once it has read what was sent.
     pub(super) pos: Option<String>,
     window: usize,
+    /// Without memory of its own while it is empty.
     unacked: VecDeque<Unacked>,
 }
 
@@ -143,6 +146,9 @@ impl Running {
         while self.unacked.front().is_some_and(|batch| batch.seq <= seq) {
             confirmed = self.unacked.pop_front();
             newest.extend(confirmed.iter_mut().flat_map(|batch| batch.newest.drain(..)));
+        }
+        if self.unacked.is_empty() {
+            self.unacked = VecDeque::new();
         }
         if let Some(batch) = confirmed {
             self.connection.confirm(&batch.pos).await?;
