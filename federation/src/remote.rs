@@ -107,7 +107,8 @@ impl RemoteServers for Remote {
             let body = Some(Bytes::from(body.to_string()));
             let answer =
                 self.call(server, Method::POST, path.into(), body, Limits::ORDINARY).await?;
-            answers::events(server, &answer)
+            let answer: Result<answers::Events, _> = serde_json::from_slice(&answer);
+            answer.map(|found| found.events).map_err(|error| malformed(server, &error))
         })
     }
 
@@ -116,8 +117,7 @@ impl RemoteServers for Remote {
             let path = Path::v1("event").and(event.as_str());
             let Pdus { pdus } = self.get(server, path, Limits::ORDINARY).await?;
             let first = pdus.into_iter().next();
-            let first = first.ok_or_else(|| malformed(server, &"there is no event in it"))?;
-            Ok(answers::bytes(first))
+            first.ok_or_else(|| malformed(server, &"there is no event in it"))
         })
     }
 
@@ -130,7 +130,7 @@ impl RemoteServers for Remote {
         Box::pin(async move {
             let path = Path::v1("event_auth").and(room.as_str()).and(event.as_str());
             let state: answers::State = self.get(server, path, Limits::LARGE).await?;
-            Ok(state.auth_chain.into_iter().map(answers::bytes).collect())
+            Ok(state.auth_chain)
         })
     }
 
@@ -143,7 +143,11 @@ impl RemoteServers for Remote {
         Box::pin(async move {
             let path = Path::v1("state_ids").and(room.as_str()).query("event_id", event.as_str());
             let ids: answers::Ids = self.get(server, path, Limits::LARGE).await?;
-            Ok(StateIds { state: ids.pdu_ids, auth_chain: ids.auth_chain_ids })
+            let [state, auth_chain] = [ids.pdu_ids, ids.auth_chain_ids].map(|mut ids| {
+                ids.retain(|id| id.as_str().len() <= events::MAX_ID_BYTES);
+                ids
+            });
+            Ok(StateIds { state, auth_chain })
         })
     }
 
@@ -156,9 +160,7 @@ impl RemoteServers for Remote {
         Box::pin(async move {
             let path = Path::v1("state").and(room.as_str()).query("event_id", event.as_str());
             let found: answers::State = self.get(server, path, Limits::LARGE).await?;
-            let [state, auth_chain] = [found.pdus, found.auth_chain]
-                .map(|pdus| pdus.into_iter().map(answers::bytes).collect());
-            Ok(FullState { state, auth_chain })
+            Ok(FullState { state: found.pdus, auth_chain: found.auth_chain })
         })
     }
 
@@ -174,7 +176,7 @@ impl RemoteServers for Remote {
             path = path.query("limit", &limit.to_string());
             path = from.iter().fold(path, |path, id| path.query("v", id.as_str()));
             let Pdus { pdus } = self.get(server, path, Limits::LARGE).await?;
-            Ok(pdus.into_iter().map(answers::bytes).collect())
+            Ok(pdus)
         })
     }
 
@@ -262,7 +264,7 @@ impl RemoteServers for Remote {
         Box::pin(async move {
             let path = Path::v1("send_knock").and(room.as_str()).and(event.as_str());
             let sent: answers::Knocked = self.put(server, path, pdu, Limits::ORDINARY).await?;
-            Ok(sent.knock_room_state.into_iter().map(answers::bytes).collect())
+            Ok(sent.knock_room_state)
         })
     }
 

@@ -6,26 +6,43 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, ServerName};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{RequestError, client::Answer};
+use crate::{RequestError, client::Answer, lists};
 
 /// Of an error's text, this much is passed on.
 const MESSAGE_MAX: usize = 500;
 
+/// Elements of one list. Rooms with more state, or a longer chain, cannot be joined in one answer
+/// anyway: events take hundreds of bytes each.
+const LIST_MAX: usize = 1 << 20;
+/// Servers that are named in one answer.
+const SERVERS_MAX: usize = 1 << 16;
+
 #[derive(Deserialize)]
 pub(super) struct Pdus {
-    pub(super) pdus: Vec<Box<RawValue>>,
+    #[serde(deserialize_with = "lists::pdus::<_, LIST_MAX>")]
+    pub(super) pdus: Vec<Bytes>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Events {
+    #[serde(deserialize_with = "lists::pdus::<_, LIST_MAX>")]
+    pub(super) events: Vec<Bytes>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct State {
-    #[serde(default)]
-    pub(super) pdus: Vec<Box<RawValue>>,
-    pub(super) auth_chain: Vec<Box<RawValue>>,
+    #[serde(default, deserialize_with = "lists::pdus::<_, LIST_MAX>")]
+    pub(super) pdus: Vec<Bytes>,
+    #[serde(deserialize_with = "lists::pdus::<_, LIST_MAX>")]
+    pub(super) auth_chain: Vec<Bytes>,
 }
 
+/// An id that is none belongs to an event that nobody can have.
 #[derive(Deserialize)]
 pub(super) struct Ids {
+    #[serde(deserialize_with = "lists::readable::<_, _, LIST_MAX>")]
     pub(super) pdu_ids: Vec<OwnedEventId>,
+    #[serde(deserialize_with = "lists::readable::<_, _, LIST_MAX>")]
     pub(super) auth_chain_ids: Vec<OwnedEventId>,
 }
 
@@ -43,32 +60,32 @@ pub(super) struct Made {
 
 #[derive(Deserialize)]
 pub(super) struct Joined {
-    #[serde(default)]
     event: Option<Box<RawValue>>,
-    state: Vec<Box<RawValue>>,
-    auth_chain: Vec<Box<RawValue>>,
-    #[serde(default)]
+    #[serde(deserialize_with = "lists::pdus::<_, LIST_MAX>")]
+    state: Vec<Bytes>,
+    #[serde(deserialize_with = "lists::pdus::<_, LIST_MAX>")]
+    auth_chain: Vec<Bytes>,
+    #[serde(default, deserialize_with = "lists::readable::<_, _, SERVERS_MAX>")]
     servers_in_room: Vec<OwnedServerName>,
-    #[serde(default)]
-    members_omitted: bool,
+    members_omitted: Option<bool>,
 }
 
 impl From<Joined> for SentJoin {
     fn from(joined: Joined) -> Self {
         Self {
             event: joined.event.map(bytes),
-            state: joined.state.into_iter().map(bytes).collect(),
-            auth_chain: joined.auth_chain.into_iter().map(bytes).collect(),
+            state: joined.state,
+            auth_chain: joined.auth_chain,
             servers_in_room: joined.servers_in_room,
-            members_omitted: joined.members_omitted,
+            members_omitted: joined.members_omitted.unwrap_or_default(),
         }
     }
 }
 
 #[derive(Deserialize)]
 pub(super) struct Knocked {
-    #[serde(default)]
-    pub(super) knock_room_state: Vec<Box<RawValue>>,
+    #[serde(default, deserialize_with = "lists::pdus::<_, LIST_MAX>")]
+    pub(super) knock_room_state: Vec<Bytes>,
 }
 
 #[derive(Deserialize)]
@@ -79,22 +96,12 @@ pub(super) struct Invited {
 #[derive(Deserialize)]
 pub(super) struct Alias {
     pub(super) room_id: OwnedRoomId,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lists::readable::<_, _, SERVERS_MAX>")]
     pub(super) servers: Vec<OwnedServerName>,
 }
 
 pub(super) fn bytes(json: Box<RawValue>) -> Bytes {
     Bytes::from(String::from(Box::<str>::from(json)))
-}
-
-pub(super) fn events(server: &ServerName, answer: &[u8]) -> Result<Vec<Bytes>, RemoteError> {
-    #[derive(Deserialize)]
-    struct Events {
-        events: Vec<Box<RawValue>>,
-    }
-    let Events { events } =
-        serde_json::from_slice(answer).map_err(|error| malformed(server, &error))?;
-    Ok(events.into_iter().map(bytes).collect())
 }
 
 /// The body of `PUT /v2/invite`.

@@ -7,3 +7,4 @@ mod delegation;
 mod discovery;
 mod keys;
 mod net;
+mod remote;
