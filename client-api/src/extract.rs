@@ -11,7 +11,7 @@ use axum::{
     extract::{FromRef, FromRequest, RawPathParams, Request},
 };
 use bytes::Bytes;
-use http::{Method, request::Parts};
+use http::{Method, StatusCode, request::Parts};
 use http_body_util::BodyExt as _;
 use ruma::api::{
     IncomingRequest, IncomingRequestExt as _, Metadata,
@@ -148,7 +148,11 @@ impl RawRequest {
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
                 Err(Error::too_large(format!("The request body is larger than {limit} bytes")))
             }
-            Ok(Err(_)) | Err(_) => Err(Error::not_json()),
+            Ok(Err(_)) => Err(Error::not_json()),
+            Err(_elapsed) => {
+                let why = "The request body did not arrive in time";
+                Err(Error::new(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", why))
+            }
         }
     }
 

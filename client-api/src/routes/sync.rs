@@ -68,26 +68,26 @@ pub(super) fn presence_state(text: Option<&str>) -> Result<PresenceState, Error>
     }
 }
 
-/// A filter by id, or as JSON if it starts with `{`.
-pub(super) async fn filter(
+/// The JSON of a filter that is given by id, or itself if it starts with `{`.
+pub(super) async fn filter_json(
     accounts: &Accounts,
     session: &Session,
     filter: Option<&str>,
-) -> Result<Arc<Filter>, Error> {
-    let parse = |json: &str| {
-        Filter::parse(json).map(Arc::new).map_err(|error| Error::invalid_param(error.to_string()))
-    };
+) -> Result<String, Error> {
     match filter {
-        None | Some("") => Ok(Arc::default()),
-        Some(json) if json.starts_with('{') => parse(json),
+        None | Some("") => Ok("{}".to_owned()),
+        Some(json) if json.starts_with('{') => Ok(json.to_owned()),
         Some(id) => {
-            let json = accounts
-                .filter(&session.user_id, id)
-                .await?
-                .ok_or_else(|| Error::invalid_param(format!("There is no filter {id:?}")))?;
-            parse(json.get())
+            let json = accounts.filter(&session.user_id, id).await?;
+            let json =
+                json.ok_or_else(|| Error::invalid_param(format!("There is no filter {id:?}")))?;
+            Ok(json.get().to_owned())
         }
     }
+}
+
+pub(super) fn parse_filter(json: &str) -> Result<Arc<Filter>, Error> {
+    Filter::parse(json).map(Arc::new).map_err(|error| Error::invalid_param(error.to_string()))
 }
 
 async fn sync_events(
@@ -97,11 +97,12 @@ async fn sync_events(
 ) -> Result<RawJson, Error> {
     let query: Query = serde_html_form::from_str(parts.uri.query().unwrap_or_default())
         .map_err(|error| Error::invalid_param(format!("The query is not valid: {error}")))?;
+    let filter = filter_json(&accounts, &session, query.filter.as_deref()).await?;
     let request = V3Request {
         user: &session.user_id,
         device: Some(&session.device_id),
         since: query.since.as_deref().filter(|since| !since.is_empty()),
-        filter: filter(&accounts, &session, query.filter.as_deref()).await?,
+        filter: parse_filter(&filter)?,
         full_state: query.full_state,
         set_presence: presence_state(query.set_presence.as_deref())?,
         use_state_after: state_after(query.use_state_after, query.unstable_use_state_after),
