@@ -128,7 +128,7 @@ impl Rooms {
         let mut budget = Budget::default();
         for pdu in events {
             let event_id = Some(pdu.event_id().clone());
-            let result = inner.receive(origin, &view, pdu, &mut budget).await;
+            let result = inner.receive_in_turn(origin, &view, pdu, &mut budget).await;
             outcomes.push(Outcome { event_id, result });
         }
         for submitted in budget.submitted {
@@ -173,6 +173,22 @@ impl Inner {
             .into_iter()
             .map(|checked| checked.map(|pdu| Arc::new(hash::check_or_redact(pdu, version))))
             .collect()
+    }
+
+    /// What is missing before an event is asked for once; who comes after it meanwhile waits.
+    async fn receive_in_turn(
+        &self,
+        origin: &ServerName,
+        view: &RoomView,
+        pdu: Arc<Pdu>,
+        budget: &mut Budget,
+    ) -> Result<Received, ReceiveError> {
+        let _flight = if self.has_gap(&pdu).await? {
+            Some(self.gap_flights.enter(&(origin.to_owned(), view.room_id.clone())).await)
+        } else {
+            None
+        };
+        self.receive(origin, view, pdu, budget).await
     }
 
     /// Steps 4 to 7 for an event that is verified.

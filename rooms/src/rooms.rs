@@ -72,6 +72,8 @@ pub(crate) struct Inner {
     pub(crate) acls: AclCache,
     pub(crate) join_flights: Flights,
     pub(crate) history_flights: Flights,
+    /// What comes before an event, by who sent it.
+    pub(crate) gap_flights: Flights<(OwnedServerName, OwnedRoomId)>,
     pub(crate) failed_gaps: FailedGaps,
     /// When the newest room was created, in milliseconds.
     last_creation: AtomicU64,
@@ -102,6 +104,7 @@ impl Rooms {
             acls: AclCache::default(),
             join_flights: Flights::default(),
             history_flights: Flights::default(),
+            gap_flights: Flights::default(),
             failed_gaps: FailedGaps::default(),
             last_creation: AtomicU64::new(0),
             store,

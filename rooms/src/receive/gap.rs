@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use events::{Pdu, StateMap};
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use ruma::{OwnedEventId, RoomId, ServerName};
 
 use super::{Dropped, ReceiveError};
 use crate::{
-    Error, EventStatus, RoomView, Root, commit::Submitted, ports::MissingEvents, rooms::Inner,
+    Error, EventStatus, RoomView, Root,
+    commit::Submitted,
+    ports::{MissingEvents, RemoteError},
+    rooms::Inner,
 };
 
 /// Events asked for in one `get_missing_events`.
@@ -21,25 +24,36 @@ const AT_ONCE: usize = 8;
 /// State and auth chain of one event.
 const STATE_MAX: usize = 400_000;
 
-/// What the events of one call may cost.
+/// What the events of one call may cost. Each kind has its own bound: where a gap is too large to be
+/// filled, there must be something left to learn the state after it.
 pub(super) struct Budget {
-    requests: u32,
+    /// `get_missing_events`
+    pages: u32,
+    /// Events out of those.
     events: usize,
+    /// Auth events of an event, or the state before it.
+    contexts: u32,
     /// Accepted and on their way to the disk.
     pub(super) submitted: Vec<Submitted>,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { requests: 20, events: 200, submitted: Vec::new() }
+        Self { pages: 10, events: 200, contexts: 20, submitted: Vec::new() }
     }
 }
 
 impl Budget {
-    fn spend(&mut self) -> Result<(), ReceiveError> {
-        let left = self.requests.checked_sub(1);
+    fn spend_page(&mut self) -> bool {
+        let left = self.pages.checked_sub(1);
+        self.pages = left.unwrap_or_default();
+        left.is_some()
+    }
+
+    fn spend_context(&mut self) -> Result<(), ReceiveError> {
+        let left = self.contexts.checked_sub(1);
         let too_much = || ReceiveError::MissingContext("too much is missing before it".to_owned());
-        self.requests = left.ok_or_else(too_much)?;
+        self.contexts = left.ok_or_else(too_much)?;
         Ok(())
     }
 }
@@ -85,7 +99,9 @@ impl Inner {
         pdu: &Pdu,
         budget: &mut Budget,
     ) -> Result<(), ReceiveError> {
-        budget.spend()?;
+        if !budget.spend_page() {
+            return Ok(());
+        }
         let current = self.view(&view.room_id).await?;
         let earliest = current.map_or_else(Vec::new, |view| view.extremities.clone());
         let latest = vec![pdu.event_id().clone()];
@@ -123,7 +139,7 @@ impl Inner {
         if self.unknown(pdu.auth_events().iter()).await?.is_empty() {
             return Ok(());
         }
-        budget.spend()?;
+        budget.spend_context()?;
         let answer = self.ports.remote.event_auth(origin, &view.room_id, pdu.event_id()).await;
         if let Ok(chain) = answer {
             let chain = self.usable(view, chain, STATE_MAX).await;
@@ -133,8 +149,8 @@ impl Inner {
         if missing.is_empty() {
             return Ok(());
         }
-        budget.spend()?;
-        let found = self.fetch_single(origin, view, missing).await;
+        budget.spend_context()?;
+        let found = self.fetch_single(origin, view, missing).await.map_err(unreachable)?;
         self.hold_outliers(view.version, found).await?;
         match self.unknown(pdu.auth_events().iter()).await?.first() {
             None => Ok(()),
@@ -170,13 +186,10 @@ impl Inner {
         pdu: &Pdu,
         budget: &mut Budget,
     ) -> Result<Root, ReceiveError> {
-        budget.spend()?;
+        budget.spend_context()?;
         let remote = &self.ports.remote;
-        let missing_context = |error| ReceiveError::MissingContext(format!("{error}"));
-        let ids = remote
-            .state_ids(origin, &view.room_id, pdu.event_id())
-            .await
-            .map_err(missing_context)?;
+        let ids =
+            remote.state_ids(origin, &view.room_id, pdu.event_id()).await.map_err(unreachable)?;
         if ids.state.len() + ids.auth_chain.len() > STATE_MAX {
             return Err(ReceiveError::MissingContext(
                 "the state before it is too large".to_owned(),
@@ -184,12 +197,10 @@ impl Inner {
         }
         let unknown = self.unknown(ids.state.iter().chain(&ids.auth_chain)).await?;
         let found = if unknown.len() <= SINGLES_MAX {
-            self.fetch_single(origin, view, unknown).await
+            self.fetch_single(origin, view, unknown).await.map_err(unreachable)?
         } else {
-            let full = remote
-                .state(origin, &view.room_id, pdu.event_id())
-                .await
-                .map_err(missing_context)?;
+            let full =
+                remote.state(origin, &view.room_id, pdu.event_id()).await.map_err(unreachable)?;
             let pdus = full.auth_chain.into_iter().chain(full.state).collect();
             self.usable(view, pdus, STATE_MAX).await
         };
@@ -225,20 +236,27 @@ impl Inner {
         Ok(state)
     }
 
+    /// What the server does not have, or does not give, is left out. Fails if it does not answer.
     async fn fetch_single(
         &self,
         origin: &ServerName,
         view: &RoomView,
         ids: Vec<OwnedEventId>,
-    ) -> Vec<Arc<Pdu>> {
+    ) -> Result<Vec<Arc<Pdu>>, RemoteError> {
         let fetch = |id: OwnedEventId| async move {
-            let answer = self.ports.remote.event(origin, &id).await;
-            answer.inspect_err(|error| tracing::debug!(%error, event_id = %id, "not given")).ok()
+            match self.ports.remote.event(origin, &id).await {
+                Ok(pdu) => Ok(Some(pdu)),
+                Err(error @ RemoteError::Unreachable { .. }) => Err(error),
+                Err(error) => {
+                    tracing::debug!(%error, event_id = %id, "not given");
+                    Ok(None)
+                }
+            }
         };
         let found: Vec<Option<Bytes>> =
-            stream::iter(ids).map(fetch).buffer_unordered(AT_ONCE).collect().await;
+            stream::iter(ids).map(fetch).buffer_unordered(AT_ONCE).try_collect().await?;
         let count = found.len();
-        self.usable(view, found.into_iter().flatten().collect(), count).await
+        Ok(self.usable(view, found.into_iter().flatten().collect(), count).await)
     }
 
     /// Those of the answer that are events of the room.
@@ -250,4 +268,8 @@ impl Inner {
         };
         checked.into_iter().filter_map(|event| event.inspect_err(log).ok()).collect()
     }
+}
+
+fn unreachable(error: RemoteError) -> ReceiveError {
+    ReceiveError::MissingContext(error.to_string())
 }

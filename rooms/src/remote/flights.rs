@@ -1,38 +1,50 @@
-//! Errands under way, by room: a second one of the same kind waits and finds its work done. Not the
-//! room's writer, which is never held while others are asked.
+//! Errands under way, by room or by room and server: a second one of the same kind waits and finds
+//! its work done. Not the room's writer, which is never held while others are asked.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use parking_lot::Mutex;
 use ruma::{OwnedRoomId, RoomId};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-#[derive(Default)]
-pub(crate) struct Flights(Mutex<HashMap<OwnedRoomId, Arc<AsyncMutex<()>>>>);
+pub(crate) struct Flights<K = OwnedRoomId>(Mutex<HashMap<K, Arc<AsyncMutex<()>>>>)
+where
+    K: Eq + Hash;
+
+impl<K: Eq + Hash> Default for Flights<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
 
 /// The errand is over, or was given up, when this is dropped.
 #[must_use = "the next one starts when this is dropped"]
-pub(crate) struct Flight<'a> {
-    flights: &'a Flights,
-    room: OwnedRoomId,
+pub(crate) struct Flight<'a, K: Eq + Hash = OwnedRoomId> {
+    flights: &'a Flights<K>,
+    key: K,
     turn: Option<Arc<AsyncMutex<()>>>,
     guard: Option<OwnedMutexGuard<()>>,
 }
 
-impl Flights {
-    pub(crate) async fn enter(&self, room: &RoomId) -> Flight<'_> {
-        let turn = Arc::clone(self.0.lock().entry(room.to_owned()).or_default());
+impl<K: Eq + Hash> Flights<K> {
+    pub(crate) async fn enter<Q>(&self, key: &Q) -> Flight<'_, K>
+    where
+        Q: ToOwned<Owned = K> + ?Sized,
+    {
+        let turn = Arc::clone(self.0.lock().entry(key.to_owned()).or_default());
         // Made before the wait, so that one who waits no longer leaves nothing behind either.
         let mut flight = Flight {
             flights: self,
-            room: room.to_owned(),
+            key: key.to_owned(),
             turn: Some(Arc::clone(&turn)),
             guard: None,
         };
         flight.guard = Some(turn.lock_owned().await);
         flight
     }
+}
 
+impl Flights {
     /// Waits until no errand is under way, if there is one.
     pub(crate) async fn pass(&self, room: &RoomId) {
         if self.0.lock().contains_key(room) {
@@ -41,13 +53,13 @@ impl Flights {
     }
 }
 
-impl Drop for Flight<'_> {
+impl<K: Eq + Hash> Drop for Flight<'_, K> {
     fn drop(&mut self) {
         let mut flights = self.flights.0.lock();
         self.guard = None;
         self.turn = None;
-        if flights.get(&self.room).is_some_and(|turn| Arc::strong_count(turn) == 1) {
-            flights.remove(&self.room);
+        if flights.get(&self.key).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            flights.remove(&self.key);
         }
     }
 }

@@ -9,6 +9,7 @@ mod reads_ephemeral;
 mod reads_relations;
 mod reads_timeline;
 mod reads_visibility;
+mod receive;
 mod remote;
 mod restricted;
 mod send;
