@@ -10,10 +10,13 @@ use ruma::{OwnedRoomId, OwnedUserId, ServerName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::inbound::Inbound;
+use crate::{error::Error, inbound::Inbound};
 
 /// Senders renew typing before it ends by itself.
 const TYPING: Duration = Duration::from_secs(30);
+
+/// Of the id and the type of a message to a device.
+const TEXT_BYTES_MAX: usize = 255;
 
 #[derive(Deserialize)]
 struct Edu<'a> {
@@ -22,21 +25,49 @@ struct Edu<'a> {
     content: &'a RawValue,
 }
 
+/// Why a notice has no effect.
+enum Ineffective {
+    /// It is left aside: it would be no better the next time.
+    Theirs(String),
+    /// It must come again.
+    Ours(Error),
+}
+
+impl From<String> for Ineffective {
+    fn from(reason: String) -> Self {
+        Self::Theirs(reason)
+    }
+}
+
 impl Inbound {
-    pub(crate) async fn receive_edus(&self, origin: &ServerName, edus: Vec<Box<RawValue>>) {
+    /// Fails if something that must not get lost could not be kept.
+    pub(crate) async fn receive_edus(
+        &self,
+        origin: &ServerName,
+        edus: Vec<Box<RawValue>>,
+    ) -> Result<(), Error> {
+        let mut lost = Ok(());
         for edu in &edus {
             let Ok(Edu { edu_type, content }) = serde_json::from_str(edu.get()) else { continue };
             let result = match edu_type.as_str() {
                 "m.typing" => self.receive_typing(origin, content).await,
                 "m.receipt" => self.receive_receipts(origin, content).await,
                 "m.presence" => self.receive_presence(origin, content),
-                "m.direct_to_device" => self.receive_to_device(origin, content).await,
+                "m.direct_to_device" => match self.receive_to_device(origin, content).await {
+                    Err(Ineffective::Ours(error)) => {
+                        lost = Err(error);
+                        continue;
+                    }
+                    Err(Ineffective::Theirs(reason)) => Err(reason),
+                    Ok(()) => Ok(()),
+                },
                 _ => Ok(()),
             };
             if let Err(reason) = result {
                 tracing::debug!(%origin, edu_type, reason, "a notice is left aside");
             }
         }
+        lost
     }
 
     async fn receive_typing(&self, origin: &ServerName, content: &RawValue) -> Result<(), String> {
@@ -64,7 +95,7 @@ impl Inbound {
         &self,
         origin: &ServerName,
         content: &RawValue,
-    ) -> Result<(), String> {
+    ) -> Result<(), Ineffective> {
         #[derive(Deserialize)]
         struct ToDevice {
             sender: OwnedUserId,
@@ -75,6 +106,9 @@ impl Inbound {
         }
         let ToDevice { sender, event_type, message_id, mut messages } = parse(content)?;
         own(origin, &sender)?;
+        if message_id.len() > TEXT_BYTES_MAX || event_type.len() > TEXT_BYTES_MAX {
+            return Err("its id or its type is too long".to_owned().into());
+        }
         messages.retain(|user, _| user.server_name() == self.server_name());
         // The message's id takes the place of a transaction's: sent twice, it arrives once.
         let device = ruma::OwnedDeviceId::from(format!("federation:{origin}"));
@@ -86,7 +120,12 @@ impl Inbound {
             txn_id: &txn_id,
             messages: &messages,
         };
-        self.inner.devices.receive_to_device(send).await.map_err(text)
+        use devices::{SendToDeviceError as E, StoreError};
+        self.inner.devices.receive_to_device(send).await.map_err(|error| match error {
+            E::TooLarge | E::TooMany | E::NotAnObject => Ineffective::Theirs(text(error)),
+            E::Store(StoreError::Read(error)) => Ineffective::Ours(error.into()),
+            E::Store(StoreError::Commit(error)) => Ineffective::Ours(error.into()),
+        })
     }
 }
 

@@ -1,9 +1,9 @@
 //! What another server is told when it is refused.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::{StatusCode, header};
 use rooms::ports::RemoteError;
 use serde_json::{Map, Value, json};
 
@@ -54,6 +54,24 @@ impl Error {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE", message)
     }
 
+    /// More than a server may ask for at once.
+    pub(crate) fn limit_exceeded(wait: Duration) -> Self {
+        let text = "Your server asks for too much at once";
+        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", text)
+            .with("retry_after_ms", wait)
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "M_UNRECOGNIZED", "The method is another one")
+    }
+
+    /// Whether the same request may well end otherwise the next time, and until when it will not is
+    /// known to nobody.
+    pub(crate) fn is_internal(&self) -> bool {
+        self.status == StatusCode::INTERNAL_SERVER_ERROR
+    }
+
     /// A failure of ours. `cause` is for the log only.
     pub(crate) fn internal(cause: &dyn std::fmt::Display) -> Self {
         tracing::error!(error = %cause, "a request of another server failed");
@@ -63,10 +81,12 @@ impl Error {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
+        let wait = self.extra.get("retry_after_ms").and_then(Value::as_u64);
+        let wait = wait.map(|ms| [(header::RETRY_AFTER, ms.div_ceil(1000).to_string())]);
         let mut body = self.extra;
         body.insert("errcode".to_owned(), self.errcode.as_ref().into());
         body.insert("error".to_owned(), self.message.into());
-        (self.status, axum::Json(Value::Object(body))).into_response()
+        (self.status, wait, axum::Json(Value::Object(body))).into_response()
     }
 }
 

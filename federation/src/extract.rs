@@ -12,16 +12,19 @@ use ruma::OwnedServerName;
 use serde::de::DeserializeOwned;
 
 use crate::{
+    admission::Admitted,
     error::Error,
     inbound::{Claim, Inbound},
 };
 
 /// Fifty PDUs of the largest size and a hundred EDUs as large.
-const BODY_MAX: usize = 16 << 20;
+pub(crate) const TRANSACTION_BYTES_MAX: usize = 16 << 20;
+/// Of everything else: one PDU, and what is shown of its room.
+const BODY_BYTES_MAX: usize = 1 << 20;
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A request that a server has signed.
-pub(crate) struct Signed {
+pub(crate) struct Signed<const MAX: usize = BODY_BYTES_MAX> {
     pub(crate) origin: OwnedServerName,
     pub(crate) request: Plain,
 }
@@ -31,6 +34,8 @@ pub(crate) struct Plain {
     path: Vec<String>,
     query: String,
     pub(crate) body: Bytes,
+    /// Of a server, as long as the request is worked on.
+    admitted: Option<Admitted>,
 }
 
 impl Plain {
@@ -56,7 +61,7 @@ pub(crate) fn id<'a, T: TryFrom<&'a str>>(text: &'a str) -> Result<T, Error> {
     T::try_from(text).map_err(|_| Error::invalid_param(format!("{text:?} is not such an id")))
 }
 
-async fn read(mut request: Request) -> Result<(http::request::Parts, Plain), Error> {
+async fn read(mut request: Request, limit: usize) -> Result<(http::request::Parts, Plain), Error> {
     let params: RawPathParams = request
         .extract_parts()
         .await
@@ -64,18 +69,18 @@ async fn read(mut request: Request) -> Result<(http::request::Parts, Plain), Err
     let path = params.iter().map(|(_, value)| value.to_owned()).collect();
     let query = request.uri().query().unwrap_or_default().to_owned();
     let (parts, body) = request.into_parts();
-    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_MAX).collect());
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect());
     let body = match collected.await {
         Ok(Ok(collected)) => collected.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Err(Error::too_large(format!("The body is larger than {BODY_MAX} bytes")));
+            return Err(Error::too_large(format!("The body is larger than {limit} bytes")));
         }
         Ok(Err(_)) | Err(_) => return Err(Error::bad_json("The body could not be read")),
     };
-    Ok((parts, Plain { path, query, body }))
+    Ok((parts, Plain { path, query, body, admitted: None }))
 }
 
-impl<S> FromRequest<S> for Signed
+impl<S, const MAX: usize> FromRequest<S> for Signed<MAX>
 where
     Inbound: FromRef<S>,
     S: Send + Sync,
@@ -84,11 +89,13 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         let inbound = Inbound::from_ref(state);
-        let (parts, request) = read(request).await?;
+        let claimed = inbound.claimed(request.headers())?;
+        let (parts, mut request) = read(request, MAX).await?;
         let uri = parts.uri.path_and_query().map_or("/", |uri| uri.as_str());
         let content = (!request.body.is_empty()).then_some(&*request.body);
         let claim = Claim { method: parts.method.as_str(), uri, content };
-        let origin = inbound.authenticate(&parts.headers, &claim).await?;
+        let origin = inbound.authenticate(claimed, &claim).await?;
+        request.admitted = Some(inbound.inner.admission.admit(&origin)?);
         Ok(Self { origin, request })
     }
 }
@@ -97,6 +104,6 @@ impl<S: Send + Sync> FromRequest<S> for Plain {
     type Rejection = Error;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Error> {
-        read(request).await.map(|(_, request)| request)
+        read(request, BODY_BYTES_MAX).await.map(|(_, request)| request)
     }
 }

@@ -12,7 +12,14 @@ use ruma::{OwnedServerName, ServerName};
 use stdx::{SharedClock, Tasks};
 use storage::Store;
 
-use crate::{KeyRing, Sender, error::Error, transactions::Transactions, x_matrix::XMatrix};
+use crate::{
+    KeyRing, Sender, admission::Admission, error::Error, transactions::Transactions,
+    x_matrix::XMatrix,
+};
+
+/// Headers of one request that are looked at: there is one for each key of its server, and each can
+/// cost a request of ours.
+const HEADERS_MAX: usize = 4;
 
 /// The pieces that the server-server API is made of.
 pub struct Pieces {
@@ -44,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) keys: KeyRing,
     pub(crate) sender: Sender,
     pub(crate) transactions: Transactions,
+    pub(crate) admission: Admission,
 }
 
 /// A request, as far as its signature covers it.
@@ -69,6 +77,7 @@ impl Inbound {
             keys,
             sender,
             transactions,
+            admission: Admission::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -77,20 +86,29 @@ impl Inbound {
         self.inner.rooms.server_name()
     }
 
+    /// Who may have signed the request, before anything is read of it or asked of others.
+    pub(crate) fn claimed(&self, headers: &HeaderMap) -> Result<Vec<XMatrix>, Error> {
+        let mut problem = Error::unauthorized("Missing or malformed Authorization header");
+        let mut claimed = Vec::new();
+        let headers = headers.get_all(header::AUTHORIZATION).iter().take(HEADERS_MAX);
+        for header in headers.filter_map(|value| XMatrix::parse(value.to_str().ok()?)) {
+            match self.check_names(&header) {
+                Ok(()) => claimed.push(header),
+                Err(error) => problem = error,
+            }
+        }
+        if claimed.is_empty() { Err(problem) } else { Ok(claimed) }
+    }
+
     /// Whose request it is, by its signature: section "Request Authentication".
     pub(crate) async fn authenticate(
         &self,
-        headers: &HeaderMap,
+        claimed: Vec<XMatrix>,
         claim: &Claim<'_>,
     ) -> Result<OwnedServerName, Error> {
-        let claims: Vec<XMatrix> = headers
-            .get_all(header::AUTHORIZATION)
-            .iter()
-            .filter_map(|value| XMatrix::parse(value.to_str().ok()?))
-            .collect();
         let mut problem = Error::unauthorized("Missing or malformed Authorization header");
-        for header in claims {
-            match self.check(&header, claim).await {
+        for header in claimed {
+            match self.check_signature(&header, claim).await {
                 Ok(()) => {
                     self.inner.keys.heard_from(&header.origin);
                     self.inner.sender.heard_from(&header.origin);
@@ -102,14 +120,18 @@ impl Inbound {
         Err(problem)
     }
 
-    async fn check(&self, header: &XMatrix, claim: &Claim<'_>) -> Result<(), Error> {
-        let XMatrix { origin, destination, key, sig } = header;
-        if destination.as_ref().is_some_and(|name| name != self.server_name()) {
+    fn check_names(&self, header: &XMatrix) -> Result<(), Error> {
+        if header.destination.as_ref().is_some_and(|name| name != self.server_name()) {
             return Err(Error::unauthorized("The request is for another server"));
         }
-        if origin == self.server_name() {
+        if header.origin == self.server_name() {
             return Err(Error::unauthorized("The request says that it is from this server"));
         }
+        Ok(())
+    }
+
+    async fn check_signature(&self, header: &XMatrix, claim: &Claim<'_>) -> Result<(), Error> {
+        let XMatrix { origin, destination, key, sig } = header;
         let known = self.inner.keys.request_key(origin, key).await;
         let known = known.ok_or_else(|| {
             Error::unauthorized(format!("The key {key} of {origin} is not known, or not any more"))

@@ -15,6 +15,7 @@ mod x_matrix;
 
 mod sender;
 
+mod admission;
 mod edus;
 mod error;
 mod extract;

@@ -42,6 +42,7 @@ where
         .merge(query::router())
         .merge(space::router())
         .merge(transactions::router())
+        .method_not_allowed_fallback(async || Error::method_not_allowed())
         .layer(CatchPanicLayer::custom(|_panic| crate::error::panicked()))
 }
 

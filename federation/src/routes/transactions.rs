@@ -7,7 +7,11 @@ use axum::{
 };
 
 use super::RawJson;
-use crate::{error::Error, extract::Signed, inbound::Inbound};
+use crate::{
+    error::Error,
+    extract::{Signed, TRANSACTION_BYTES_MAX},
+    inbound::Inbound,
+};
 
 pub(super) fn router<S>() -> Router<S>
 where
@@ -19,7 +23,7 @@ where
 
 async fn send_transaction_message(
     State(inbound): State<Inbound>,
-    Signed { origin, request }: Signed,
+    Signed { origin, request }: Signed<TRANSACTION_BYTES_MAX>,
 ) -> Result<RawJson, Error> {
     let [txn_id] = request.path()?;
     let txn_id = txn_id.to_owned();

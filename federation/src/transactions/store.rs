@@ -20,6 +20,7 @@ impl Versioned for AnswerRecord {
 
 impl Table for Answers {
     const NAME: &'static str = "federation_answers";
+    const READ_AHEAD: bool = true;
     /// Origin.
     type Partition = String;
     type Sort = ();
