@@ -10,10 +10,12 @@ use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    time::Instant,
 };
 
 use crate::{
     server::{PATIENCE, Server},
+    socket::serve_pipe,
     user::message_path,
 };
 
@@ -105,6 +107,32 @@ async fn any_origin_may_read_answers_and_errors() {
             assert!(header("Access-Control-Allow-Headers").contains(name), "{name}");
         }
     }
+}
+
+/// In paused time, over a pipe: what waits is only the server's patience.
+#[tokio::test]
+async fn a_body_that_does_not_come_is_given_up_after_a_minute() {
+    let server = Server::start().await;
+    let ada = server.user("ada").await;
+    let (mut near, far) = tokio::io::duplex(65_536);
+    serve_pipe(&server, far);
+    let head = format!(
+        "POST /_matrix/client/v3/createRoom HTTP/1.1\r\nHost: x\r\n\
+         Authorization: Bearer {}\r\nContent-Length: 100\r\n\r\n{{",
+        ada.token
+    );
+    near.write_all(head.as_bytes()).await.expect("written");
+    tokio::time::pause();
+    let sent = Instant::now();
+    let mut answer = String::new();
+    near.read_to_string(&mut answer).await.expect("the server answers, and closes");
+    let waited = sent.elapsed().as_secs();
+    assert!((59..65).contains(&waited), "{waited} s");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("M_UNKNOWN"), "{answer}");
+    tokio::time::resume();
+    let rooms = ada.get("/v3/joined_rooms").await.ok();
+    assert_eq!(rooms["joined_rooms"], json!([]), "no room was made of it");
 }
 
 #[tokio::test]

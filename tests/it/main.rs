@@ -4,6 +4,7 @@ mod accounts;
 mod bad_input;
 mod edge;
 mod elsewhere;
+mod event_size;
 mod server;
 mod socket;
 mod three_regions;

@@ -6,7 +6,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream},
     net::TcpStream,
 };
 use tokio_tungstenite::{
@@ -119,6 +119,25 @@ impl Socket {
         let _closed = self.stream.send(message).await;
     }
 
+    /// Bytes as they are, whether they are frames or not.
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
+        let stream = self.stream.get_mut();
+        // A server that has closed meanwhile says so to whoever reads.
+        let _closed = stream.write_all(bytes).await;
+        let _closed = stream.flush().await;
+    }
+
+    /// The payload of the next pong.
+    pub(crate) async fn pong(&mut self) -> Vec<u8> {
+        loop {
+            match self.message().await {
+                Some(Ok(Message::Pong(payload))) => return payload.to_vec(),
+                Some(Ok(_)) => (),
+                other => panic!("no pong, but {other:?}"),
+            }
+        }
+    }
+
     async fn message(&mut self) -> Option<Result<Message, tungstenite::Error>> {
         let next = tokio::time::timeout(self.patience, self.stream.next());
         next.await.expect("a frame in time")
@@ -212,7 +231,8 @@ impl Socket {
     }
 }
 
-fn serve_pipe(server: &Server, far: DuplexStream) {
+/// Serves one connection that is a pipe in memory.
+pub(crate) fn serve_pipe(server: &Server, far: DuplexStream) {
     let app = server.region.router();
     server.region.tasks().spawn("pipe", async move {
         let service = hyper::service::service_fn(move |request: http::Request<_>| {

@@ -6,3 +6,4 @@ mod ends;
 mod limits;
 mod methods;
 mod opening;
+mod wire;

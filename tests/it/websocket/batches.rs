@@ -93,6 +93,31 @@ async fn a_full_window_waits_and_then_tells_everything_at_once() {
     );
 }
 
+/// One batch may be larger than a mebibyte, but then nothing follows it unacknowledged.
+#[tokio::test]
+async fn a_mebibyte_closes_the_widest_window() {
+    let server = Server::start().await;
+    let (ada, bob) = (server.user("ada").await, server.user("bob").await);
+    let room = bob.room_with(&[&ada]).await;
+    let large = "x".repeat(60_000);
+    for number in 0..18 {
+        bob.say(&room, &number.to_string(), &large).await;
+    }
+    let with_limit = |limit: u32| json!({ "window": 8, "filter": { "room": { "timeline": { "limit": limit } } } });
+    let (mut narrow, mut wide) = (Socket::open(&ada).await, Socket::open(&ada).await);
+    narrow.start(with_limit(1)).await;
+    wide.start(with_limit(30)).await;
+    narrow.batch().await;
+    let first = wide.batch().await;
+    assert!(first.to_string().len() > 1 << 20, "{} bytes", first.to_string().len());
+    bob.say(&room, "next", "next").await;
+    // Whoever has little unacknowledged is told at once.
+    assert_eq!(messages(&narrow.batch().await["data"], &room), ["next"]);
+    assert!(!wide.has_batch().await, "a mebibyte is on its way");
+    wide.ack(&first).await;
+    assert_eq!(messages(&wide.batch().await["data"], &room), ["next"]);
+}
+
 #[tokio::test]
 async fn a_window_of_one_sends_one() {
     let server = Server::start().await;

@@ -77,15 +77,6 @@ async fn binary_frames_are_a_protocol_error() {
 }
 
 #[tokio::test]
-async fn a_client_that_closes_is_answered() {
-    let (server, token) = open_one().await;
-    let mut socket = socket(&server, &token).await;
-    socket.send_message(Message::Close(None)).await;
-    // The answer repeats what was said, which is nothing.
-    assert_eq!(socket.closed().await, Closed::Without);
-}
-
-#[tokio::test]
 async fn too_many_frames_end_the_socket_unless_rates_are_off() {
     for (sections, ends) in [("", true), ("[rate_limits]\nenabled = false\n", false)] {
         let server = Server::with(sections).await;
@@ -144,6 +135,27 @@ async fn the_ninth_socket_of_a_device_replaces_the_first() {
         next.request("ping", json!({})).await;
         sockets.push(next);
     }
+    assert_eq!(sockets.remove(0).closed().await, Closed::With(4001));
+    for socket in &mut sockets {
+        assert_eq!(socket.request("ping", json!({})).await["result"], json!({}));
+    }
+}
+
+#[tokio::test]
+async fn the_thirty_third_socket_of_a_user_replaces_the_first() {
+    let server = Server::start().await;
+    let mut devices = vec![server.user_with_password("ada", "correct horse").await];
+    for name in ["TWO", "THREE", "FOUR", "FIVE"] {
+        devices.push(server.log_in("ada", "correct horse", name).await);
+    }
+    let mut sockets = Vec::new();
+    let open_on = [[0; 8], [1; 8], [2; 8], [3; 8]].into_iter().flatten().chain([4]);
+    for device in open_on {
+        let mut next = Socket::open(&devices[device]).await;
+        next.request("ping", json!({})).await;
+        sockets.push(next);
+    }
+    assert_eq!(sockets.len(), 33);
     assert_eq!(sockets.remove(0).closed().await, Closed::With(4001));
     for socket in &mut sockets {
         assert_eq!(socket.request("ping", json!({})).await["result"], json!({}));
