@@ -1,7 +1,8 @@
 //! Strangers choose names; where they lead must not be inside.
 
+use axum::response::IntoResponse as _;
 use federation::{Client, Config, Limits, RequestError};
-use http::Method;
+use http::{Method, header};
 
 use crate::net::{Canary, MINUTE, Net, Peer, json, name, our_key, us};
 
@@ -84,11 +85,15 @@ async fn an_address_inside_does_not_hide_those_outside() {
 #[tokio::test]
 async fn a_name_that_moves_inside_is_not_followed() {
     let (canary, net) = (Canary::new(), Net::new());
-    let peer = net.peer("a.test", 1234, |_| json("{}")).await;
+    // Each request needs a connection of its own: one that is open leads where it led.
+    let closing = |_: &_| Some(([(header::CONNECTION, "close")], "{}").into_response());
+    let certificate = net.authority.issue(&["a.test"]);
+    let peer = Peer::at("127.0.0.1:0", certificate, &[b"http/1.1"], closing).await;
+    net.names.lead("a.test", 1234, peer.address);
     let client = net.client();
     ask(&client, "a.test:1234").await.expect("it is outside yet");
+    peer.has_ended(1).await;
     net.names.lead("a.test", 1234, canary.address());
-    drop(peer);
     net.clock.advance(6 * MINUTE);
     assert!(ask(&client, "a.test:1234").await.is_err());
     assert!(canary.is_alone());
