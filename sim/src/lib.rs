@@ -6,6 +6,7 @@
 //! then [`run`], which makes one history; [`Network`] is what lies between.
 
 mod converge;
+pub mod graphs;
 mod history;
 mod network;
 mod outbox;

@@ -12,7 +12,11 @@ use std::{
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
-use sim::{Counts, History, Outcome, run};
+use sim::{
+    Counts, History, Outcome,
+    graphs::{Ending, problem_a, problem_b},
+    run,
+};
 
 /// Room versions whose rules differ in what matters here.
 const VERSIONS: [&str; 4] = ["6", "10", "11", "12"];
@@ -57,11 +61,28 @@ fn main() -> ExitCode {
     let start = Instant::now();
     let mut failed = false;
     for version in versions {
+        match resets(version) {
+            Ok(line) => println!("version {version}: {line}"),
+            Err(error) => {
+                println!("FAILED: the graphs of MSC4297, version {version}: {error:#}");
+                failed = true;
+            }
+        }
         let tally = run_all(&arguments, version);
         failed |= !tally.failures.is_empty();
         report(version, &tally, start.elapsed());
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Both graphs of MSC4297. Before version 12 they reset state, as the specification has it.
+fn resets(version: &str) -> anyhow::Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let (a, b) = runtime
+        .block_on(async { anyhow::Ok((problem_a(version).await?, problem_b(version).await?)) })?;
+    let holds = a == Ending::Current && b == Ending::Current;
+    anyhow::ensure!(holds || version != "12", "join rules {a:?}, power levels {b:?}");
+    Ok(format!("told an outdated state, it has join rules {a:?} and power levels {b:?}"))
 }
 
 fn run_all(arguments: &Arguments, version: &str) -> Tally {

@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::OnceLock};
 use events::{PublicKey, SigningKey};
 use parking_lot::Mutex;
 use rooms::{Rooms, ports::RemoteError};
-use ruma::{OwnedServerName, ServerName};
+use ruma::{OwnedEventId, OwnedServerName, ServerName};
 use stdx::Rng;
 
 pub(crate) use self::calls::Caller;
@@ -21,6 +21,16 @@ pub struct Network {
     /// In the order of the names; there once all servers are.
     rooms: OnceLock<Vec<Rooms>>,
     faults: Mutex<Faults>,
+    lie: Mutex<Option<Lie>>,
+}
+
+/// A server that keeps history to itself and tells one state event of the past for its successor.
+#[derive(Clone)]
+struct Lie {
+    server: usize,
+    truth: OwnedEventId,
+    told: OwnedEventId,
+    was_told: bool,
 }
 
 struct Faults {
@@ -35,7 +45,13 @@ impl Network {
     pub fn new(names: Vec<OwnedServerName>, rng: Rng) -> Self {
         let keys = names.iter().map(|name| (name.clone(), key_of(name).public_key())).collect();
         let faults = Faults { rng, side: vec![0; names.len()], loss: 0 };
-        Self { names, keys, rooms: OnceLock::new(), faults: Mutex::new(faults) }
+        Self {
+            names,
+            keys,
+            rooms: OnceLock::new(),
+            faults: Mutex::new(faults),
+            lie: Mutex::new(None),
+        }
     }
 
     /// Connects the engines, in the order of the names.
@@ -56,6 +72,31 @@ impl Network {
         let mut faults = self.faults.lock();
         faults.side.fill(0);
         faults.loss = 0;
+    }
+
+    /// From now on `server` gives no missing events, and states with `told` in the place of `truth`.
+    pub(crate) fn lie(&self, server: usize, truth: OwnedEventId, told: OwnedEventId) {
+        *self.lie.lock() = Some(Lie { server, truth, told, was_told: false });
+    }
+
+    pub(crate) fn has_lied(&self) -> bool {
+        self.lie.lock().as_ref().is_some_and(|lie| lie.was_told)
+    }
+
+    fn lies(&self, server: &ServerName) -> bool {
+        self.lie.lock().as_ref().is_some_and(|lie| self.names[lie.server] == server)
+    }
+
+    /// What `server` says that the state is.
+    fn told(&self, server: &ServerName, mut state: Vec<OwnedEventId>) -> Vec<OwnedEventId> {
+        let mut lie = self.lie.lock();
+        if let Some(lie) = lie.as_mut().filter(|lie| self.names[lie.server] == server) {
+            for id in state.iter_mut().filter(|id| **id == lie.truth) {
+                id.clone_from(&lie.told);
+                lie.was_told = true;
+            }
+        }
+        state
     }
 
     pub fn name(&self, server: usize) -> &ServerName {

@@ -93,7 +93,8 @@ impl World {
         self.send(at, user, "m.room.message", None, &content).await
     }
 
-    async fn set(
+    /// Sets state of an empty key. Returns whether it was allowed.
+    pub async fn set(
         &self,
         at: usize,
         user: &OwnedUserId,

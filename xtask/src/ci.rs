@@ -58,6 +58,7 @@ const STEPS: &[Step] = &[
         run.cargo("clippy", 900, &["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"])
     }),
     ("test", |run| run.cargo("test", 1500, &["test", "--workspace", "--no-fail-fast"])),
+    ("sim", |run| run.cargo("sim", 300, &["run", "-p", "sim", "--", "--histories", "50"])),
     ("doc", doc),
     ("release", |run| run.command("release", 1500, &Binaries::build_command(run.checkout))),
     ("crash-fjall", |run| run.crash("crash-fjall", "fjall", false)),

@@ -100,6 +100,9 @@ impl RemoteServers for Caller {
         let MissingEvents { earliest, latest, limit, min_depth } = request;
         let query = MissingQuery { earliest, latest, limit, min_depth };
         self.call(server, async move |peer| {
+            if self.network.lies(server) {
+                return Ok(Vec::new());
+            }
             peer.peer_missing_events(self.name(), room, query).await
         })
     }
@@ -128,7 +131,8 @@ impl RemoteServers for Caller {
             let ids = |events: &[Arc<rooms::StoredEvent>]| {
                 events.iter().map(|event| event.event_id().clone()).collect()
             };
-            Ok(StateIds { state: ids(&state.state), auth_chain: ids(&state.auth_chain) })
+            let told = self.network.told(server, ids(&state.state));
+            Ok(StateIds { state: told, auth_chain: ids(&state.auth_chain) })
         })
     }
 
