@@ -1,6 +1,6 @@
 //! The codec against the sentences of RFC 6455.
 
-use super::{Decoder, Message, Opcode, Violation, close, encode};
+use super::{CONTROL_BYTES_MAX, Decoder, Message, Opcode, Violation, close, encode};
 
 const MAX: usize = 70_000;
 
@@ -191,4 +191,32 @@ fn frames_are_written_with_the_shortest_length() {
     encode(Opcode::Close, &close(4008, &"x".repeat(200)), &mut out);
     assert_eq!(&out[..4], [0x88, 125, 0x0f, 0xa8]);
     assert_eq!(out.len(), 127);
+}
+
+/// Headers that are nearly right, so that every branch is met.
+#[test]
+fn junk_neither_panics_nor_piles_up() {
+    const SMALL: usize = 40;
+    let rng = stdx::Rng::from_seed(7);
+    let below = |bound: u64| u8::try_from(rng.below(bound)).expect("a byte");
+    let (mut read, mut refused) = (0, 0);
+    for _ in 0..20_000 {
+        let mut decoder = Decoder::new(SMALL);
+        for _ in 0..8 {
+            let first = [0x81, 0x01, 0x00, 0x80, 0x88, 0x89, below(256)][usize::from(below(7))];
+            let mut bytes = vec![first, 0x80 | below(128)];
+            bytes.extend((0..below(60)).map(|_| below(2) * below(256)));
+            decoder.feed(&bytes);
+            assert!(decoder.input.len() <= 14 + SMALL + CONTROL_BYTES_MAX + bytes.len());
+            match decoder.next() {
+                Ok(message) => read += u32::from(message.is_some()),
+                Err(Violation::TooLong) => (),
+                Err(Violation::Protocol(_)) => {
+                    refused += 1;
+                    break;
+                }
+            }
+        }
+    }
+    assert!(read > 1000 && refused > 1000, "{read} read, {refused} refused");
 }
