@@ -12,9 +12,11 @@ const BATCH: usize = 128;
 /// [`verify_signatures`](super::verify_signatures) of many events, in their order, in less time.
 /// Takes CPU for as long as that takes: call it in chunks, where blocking is allowed.
 ///
-/// Verdicts are those of single verification but for one thing: a signature whose maker has added a
-/// point of small order passes now and then, and never alone. Only the holder of the key can make
-/// one, so nothing is forged with it.
+/// Verdicts are those of single verification but for one thing: a signature to which the holder of
+/// the key has added a point of small order fails alone, and passes in one batch out of eight.
+/// Nothing is forged with it, but whoever composes the batch can search for one that passes, and
+/// then other servers drop what this one keeps. So it is for what a server that is trusted with the
+/// answer sent, and not for transactions.
 pub fn verify_signatures_batch(
     pdus: &[&Pdu],
     version: &RoomVersion,
