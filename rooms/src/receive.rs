@@ -95,7 +95,7 @@ pub struct Outcome {
 
 impl Rooms {
     /// Takes events of one room from `origin`, the oldest first. Each has its own verdict; all that
-    /// were accepted are durable on return.
+    /// were accepted, or known before, are durable on return.
     pub async fn receive(
         &self,
         origin: &ServerName,
@@ -135,6 +135,12 @@ impl Rooms {
             if let Err(error) = submitted.durable(inner).await {
                 return all_fail(outcomes.len(), &error.into());
             }
+        }
+        // What somebody else brought may still be on its way to the disk.
+        if outcomes.iter().any(|outcome| matches!(outcome.result, Ok(Received::Known)))
+            && let Err(error) = inner.store.barrier().wait().await
+        {
+            return all_fail(outcomes.len(), &Error::from(error).into());
         }
         outcomes
     }

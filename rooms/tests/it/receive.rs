@@ -6,6 +6,7 @@ mod gaps;
 mod hostile;
 mod kept_aside;
 mod taken_in;
+mod twice;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -97,7 +97,7 @@ impl Wire {
         self.server_on(&world.server, world.store.clone())
     }
 
-    fn server_on(&self, server: &str, store: Store) -> World {
+    pub(crate) fn server_on(&self, server: &str, store: Store) -> World {
         let clock = ManualClock::new(START);
         let key = key_of(server);
         self.0.lock().keys.insert(name(server), key.public_key());
