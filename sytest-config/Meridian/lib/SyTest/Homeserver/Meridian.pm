@@ -8,6 +8,7 @@ use warnings;
 use base qw( SyTest::Homeserver );
 
 use Carp;
+use Cwd qw( getcwd );
 use File::Path qw( make_path remove_tree );
 use SyTest::SSL qw( ensure_ssl_key create_ssl_cert );
 
@@ -64,6 +65,11 @@ sub start
       MERIDIAN_REGISTRATION__SHARED_SECRET => "reg_secret",
       MERIDIAN_REGISTRATION__GUESTS     => "true",
       MERIDIAN_RATE_LIMITS__ENABLED     => "false",
+      # SyTest's own servers have certificates of its authority and live on loopback.
+      MERIDIAN_FEDERATION__CERTIFICATE_AUTHORITIES => "['" . getcwd() . "/keys/ca.crt']",
+      MERIDIAN_FEDERATION__ALLOWED_ADDRESSES => "['127.0.0.0/8', '::1/128']",
+      MERIDIAN_FEDERATION__RETRY_MIN_SECONDS => 1,
+      MERIDIAN_FEDERATION__PRESENCE_SECONDS => 1,
       # Later versions have event ids that SyTest cannot compute.
       MERIDIAN_ROOMS__DEFAULT_VERSION   => "'10'",
       MERIDIAN_LOGIN__JWT__ENABLED      => "false",
