@@ -140,9 +140,10 @@ impl Inner {
         // Membership first: whether the event exists is no business of others.
         let pdu = draft.append(says).await?;
         let target = self.events.get_latest(redaction.target).await?;
-        let target = target
-            .filter(|target| target.pdu.room_id() == redaction.room_id)
-            .ok_or(Error::NotFound("the event to redact"))?;
+        let target = target.ok_or(Error::NotFound("the event to redact"))?;
+        if target.pdu.room_id() != redaction.room_id {
+            return Err(Error::InvalidParam("the event to redact is in another room".to_owned()));
+        }
         check_target(target.pdu.event_type())?;
         // Peers apply a redaction by anybody of the sender's server: only we can tell its users apart.
         let levels = draft.power_levels().await?;

@@ -10,7 +10,6 @@ use ruma::{
             history_visibility::RoomHistoryVisibilityEventContent,
             join_rules::RoomJoinRulesEventContent, name::RoomNameEventContent,
             pinned_events::RoomPinnedEventsEventContent, power_levels::RoomPowerLevelsEventContent,
-            server_acl::RoomServerAclEventContent,
             third_party_invite::RoomThirdPartyInviteEventContent,
             tombstone::RoomTombstoneEventContent, topic::RoomTopicEventContent,
         },
@@ -57,7 +56,7 @@ pub(crate) fn check_types(event_type: &str, content: &RawValue) -> Result<(), Er
         "m.room.name" => reads_as::<RoomNameEventContent>(event_type, content),
         "m.room.pinned_events" => reads_as::<RoomPinnedEventsEventContent>(event_type, content),
         "m.room.power_levels" => reads_as::<RoomPowerLevelsEventContent>(event_type, content),
-        "m.room.server_acl" => reads_as::<RoomServerAclEventContent>(event_type, content),
+        "m.room.server_acl" => reads_as::<ServerAcl>(event_type, content),
         "m.room.third_party_invite" => {
             reads_as::<RoomThirdPartyInviteEventContent>(event_type, content)
         }
@@ -67,6 +66,16 @@ pub(crate) fn check_types(event_type: &str, content: &RawValue) -> Result<(), Er
         "m.space.parent" => reads_as::<SpaceParentEventContent>(event_type, content),
         _ => Ok(()),
     }
+}
+
+/// `allow_ip_literals` "defaults to `true` if missing or otherwise not a boolean", so nothing in it
+/// is wrong.
+#[derive(Deserialize)]
+struct ServerAcl {
+    #[serde(default, rename = "allow")]
+    _allow: Vec<String>,
+    #[serde(default, rename = "deny")]
+    _deny: Vec<String>,
 }
 
 fn is_empty_object(content: &RawValue) -> bool {

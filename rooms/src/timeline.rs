@@ -142,14 +142,10 @@ impl Rooms {
                 walk.run(self, viewer, room, &wanted, limit).await?
             }
         };
-        let is_end = match query.dir {
-            // The start of the history, unless the page was to stop earlier.
-            Direction::Backward => query.to.is_none() || walked.chunk.is_empty(),
-            // Deployed clients go on from `end` when there is something new, so only an empty page
-            // is the end; Synapse does the same.
-            Direction::Forward => walked.chunk.is_empty(),
-        };
-        let end = (walked.more || !is_end).then_some(walked.at);
+        // Deployed clients go on from `end` when there is something new, and SyTest expects it on
+        // the page that reaches the start too, so only an empty page is the end; Synapse does the
+        // same.
+        let end = (walked.more || !walked.chunk.is_empty()).then_some(walked.at);
         let state = if wanted.loads_members_lazily() {
             self.members_of_senders(&walked.chunk).await?
         } else {
@@ -172,8 +168,9 @@ impl Rooms {
         limit: usize,
         filter: &RoomEventFilter,
     ) -> Result<Context, Error> {
-        let event = self.event(viewer, room, event_id).await?;
+        // First: who may not see the room is told that, not that the event is missing.
         let reach = self.reach(viewer, room).await?;
+        let event = self.event(viewer, room, event_id).await?;
         let wanted = Wanted::new(filter, room);
         let back = (Place::before(&event), Place::START);
         let before = self.walk_back(viewer, room, &wanted, back, limit / 2).await?;

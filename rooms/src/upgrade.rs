@@ -45,7 +45,7 @@ impl Rooms {
         let inner = &*self.inner;
         let version = inner.version(Some(request.new_version))?;
         let moved = inner.names_of(request.room_id).await?;
-        let mut writer = inner.member_writer(request.room_id).await?;
+        let mut writer = inner.writer(request.room_id).await?.ok_or(Error::NotFound("the room"))?;
         let old_room = writer.room.clone();
         let mut old = writer.draft(inner);
         check_sender(&mut old, request.sender).await?;
@@ -53,6 +53,7 @@ impl Rooms {
         let mut new = Draft::first(inner, version, &mut cached_state);
         inner.link(&mut old, &mut new, &request).await?;
         inner.transfer(&mut old, &mut new, &request).await?;
+        give_up_names(&mut old, request.sender).await?;
         close(&mut old, request.sender).await?;
         let new_id = new.room_id().to_owned();
         // The replacement is submitted first, so it is durable no later than what points to it.
@@ -234,6 +235,19 @@ async fn add_tombstone(
     let content = content.to_raw();
     let tombstone = old.append(Says::state(sender, "m.room.tombstone", "", &content)).await?;
     Ok(tombstone.event_id().clone())
+}
+
+/// The canonical aliases lead to the replacement now. One who may not say so leaves them.
+async fn give_up_names(old: &mut Draft<'_>, sender: &UserId) -> Result<(), Error> {
+    if old.state("m.room.canonical_alias", "").await?.is_none() {
+        return Ok(());
+    }
+    let content = Content::new().to_raw();
+    let says = Says::state(sender, "m.room.canonical_alias", "", &content);
+    match old.append(says).await {
+        Err(Error::Forbidden(_)) => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 /// "setting `events_default` and `invite` to the greater of `50` and `users_default + 1`", "if

@@ -159,6 +159,16 @@ async fn a_canonical_alias_leads_to_its_room() {
 }
 
 #[tokio::test]
+async fn what_a_server_acl_says_of_addresses_may_be_anything() {
+    let world = World::new();
+    let ada = world.user("ada");
+    let room = world.room(&ada, &[]).await;
+    let set = async |acl| world.set(&ada, &room, "m.room.server_acl", "", acl).await;
+    set(json!({ "allow": ["*"], "allow_ip_literals": "false" })).await.expect("it counts as true");
+    assert!(matches!(set(json!({ "allow": "*" })).await, Err(Error::BadJson(_))));
+}
+
+#[tokio::test]
 async fn a_redaction_takes_the_content_and_stays_after_a_restart() {
     let world = World::new();
     let (ada, bob, eve) = (world.user("ada"), world.user("bob"), world.user("eve"));
@@ -177,6 +187,9 @@ async fn a_redaction_takes_the_content_and_stays_after_a_restart() {
     }
     let unknown = ruma::event_id!("$unknown").to_owned();
     assert!(matches!(world.redact(&ada, &room, &unknown).await, Err(Error::NotFound(_))));
+    let elsewhere = world.room(&ada, &[]).await;
+    let far = world.send(&ada, &elsewhere, "far").await.unwrap();
+    assert!(matches!(world.redact(&ada, &room, &far).await, Err(Error::InvalidParam(_))));
     let by_moderator = world.send(&bob, &room, "spam").await.unwrap();
     world.redact(&ada, &room, &by_moderator).await.expect("a moderator may");
 }

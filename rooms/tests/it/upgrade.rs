@@ -66,6 +66,29 @@ async fn the_replacement_is_the_room_again() {
 }
 
 #[tokio::test]
+async fn a_room_that_does_not_exist_is_not_found() {
+    let world = World::new();
+    let ada = world.user("ada");
+    let room = ruma::owned_room_id!("!fail:one.test");
+    assert!(matches!(upgrade(&world, &ada, &room, "11").await, Err(Error::NotFound(_))));
+}
+
+#[tokio::test]
+async fn the_names_of_a_room_are_those_of_its_replacement_only() {
+    let world = World::new();
+    let ada = world.user("ada");
+    let request = CreateRoom { room_alias_name: Some("place"), ..CreateRoom::new(&ada) };
+    let old = world.rooms.create(request).await.unwrap();
+    let names = json!({ "alias": "#place:one.test" });
+    world.set(&ada, &old, "m.room.canonical_alias", "", names.clone()).await.unwrap();
+    let new = upgrade(&world, &ada, &old, "11").await.unwrap();
+    let old_names = world.current(&old, "m.room.canonical_alias", "").await.unwrap();
+    assert_eq!(old_names, json!({}));
+    let new_names = world.current(&new, "m.room.canonical_alias", "").await.unwrap();
+    assert_eq!(new_names, names);
+}
+
+#[tokio::test]
 async fn an_unknown_version_changes_nothing() {
     let world = World::new();
     let ada = world.user("ada");
