@@ -31,6 +31,13 @@ pub(crate) struct Authed<T> {
     pub(crate) req: T,
 }
 
+/// As [`Authed`], with the body as it came, for endpoints that pass on what they do not know.
+pub(crate) struct AuthedWithBody<T> {
+    pub(crate) session: Session,
+    pub(crate) req: T,
+    pub(crate) body: Bytes,
+}
+
 /// A request that may, but need not, be of somebody who is logged in.
 pub(crate) struct MaybeAuthed<T> {
     pub(crate) session: Option<Session>,
@@ -64,6 +71,27 @@ where
         }
         let req = raw.parse::<T>(&gate).await?;
         Ok(Self { session, req })
+    }
+}
+
+impl<S, T> FromRequest<S> for AuthedWithBody<T>
+where
+    T: IncomingRequest + Metadata<Authentication = AccessToken>,
+    Gate: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        let gate = Gate::from_ref(state);
+        let raw = RawRequest::split(request).await?;
+        let session = gate.authenticate(&raw.parts)?;
+        if let Some(action) = limited::<T>() {
+            gate.limit_user(action, &session)?;
+        }
+        let body = RawRequest::body(raw.body, &gate).await?;
+        let req = parse::<T>(raw.parts, &body, &raw.path_args)?;
+        Ok(Self { session, req, body })
     }
 }
 

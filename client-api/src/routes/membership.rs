@@ -23,13 +23,16 @@ use ruma::{
     },
     events::room::member::MembershipState,
 };
-use serde_json::json;
+use serde_json::{
+    json,
+    value::{RawValue, to_raw_value},
+};
 use sync::Sync as SyncEngine;
 
 use super::EndpointExt as _;
 use crate::{
     error::Error,
-    extract::Authed,
+    extract::{Authed, AuthedWithBody, json_or_default},
     gate::Gate,
     limits::Action,
     render,
@@ -81,22 +84,41 @@ pub(super) async fn resolve(
         .ok_or_else(|| Error::not_found(format!("Room alias {alias} not found")))
 }
 
+/// What the body of a join says.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    reason: Option<&'a str>,
+    body: &'a [u8],
+}
+
+/// The keys of the body that the endpoint does not know become part of the member event, as
+/// clients are used to from Synapse.
+fn further_content(body: &[u8]) -> Result<Option<Box<RawValue>>, Error> {
+    let mut content: BTreeMap<String, Box<RawValue>> = json_or_default(body)?;
+    content.retain(|key, _| !matches!(key.as_str(), "reason" | "third_party_signed"));
+    if content.is_empty() {
+        return Ok(None);
+    }
+    to_raw_value(&content).map(Some).map_err(|error| Error::internal(&error))
+}
+
 async fn join(
     rooms: &Rooms,
     accounts: &Accounts,
     session: &accounts::Session,
     room_id: &ruma::RoomId,
-    reason: Option<&str>,
+    asked: Asked<'_>,
     via: Vec<OwnedServerName>,
 ) -> Result<(), Error> {
     let profile = profile(accounts, &session.user_id).await?;
+    let extra = further_content(asked.body)?;
     let request = JoinRequest {
         room_id,
         user: &session.user_id,
         profile,
         guest: session.guest,
-        reason,
-        extra: None,
+        reason: asked.reason,
+        extra: extra.as_deref(),
         via,
     };
     rooms.join(request).await.map_err(|error| {
@@ -119,11 +141,11 @@ async fn join_room_by_id(
     State(gate): State<Gate>,
     State(rooms): State<Rooms>,
     State(accounts): State<Accounts>,
-    Authed { session, req }: Authed<join_room_by_id::v3::Request>,
+    AuthedWithBody { session, req, body }: AuthedWithBody<join_room_by_id::v3::Request>,
 ) -> Result<Matrix<join_room_by_id::v3::Response>, Error> {
     gate.limit_user(Action::Join, &session)?;
-    let reason = req.reason.as_deref();
-    join(&rooms, &accounts, &session, &req.room_id, reason, Vec::new()).await?;
+    let asked = Asked { reason: req.reason.as_deref(), body: &body };
+    join(&rooms, &accounts, &session, &req.room_id, asked, Vec::new()).await?;
     Ok(Matrix(join_room_by_id::v3::Response { room_id: req.room_id }))
 }
 
@@ -131,12 +153,13 @@ async fn join_room_by_id_or_alias(
     State(gate): State<Gate>,
     State(rooms): State<Rooms>,
     State(accounts): State<Accounts>,
-    Authed { session, req }: Authed<join_room_by_id_or_alias::v3::Request>,
+    AuthedWithBody { session, req, body }: AuthedWithBody<join_room_by_id_or_alias::v3::Request>,
 ) -> Result<Matrix<join_room_by_id_or_alias::v3::Response>, Error> {
     gate.limit_user(Action::Join, &session)?;
     let (room_id, servers) = resolve(&rooms, &req.room_id_or_alias).await?;
     let via = req.via.into_iter().chain(servers).collect();
-    join(&rooms, &accounts, &session, &room_id, req.reason.as_deref(), via).await?;
+    let asked = Asked { reason: req.reason.as_deref(), body: &body };
+    join(&rooms, &accounts, &session, &room_id, asked, via).await?;
     Ok(Matrix(join_room_by_id_or_alias::v3::Response { room_id }))
 }
 

@@ -5,7 +5,7 @@ use ruma::{UserId, events::room::member::MembershipState};
 use crate::{
     Error, JoinRequest, Rooms,
     content::Content,
-    membership::{guests, member_content},
+    membership::{check_member_types, guests, member_content},
     room::Writer,
     rooms::Inner,
 };
@@ -78,6 +78,7 @@ pub(crate) fn join_content(request: &JoinRequest<'_>) -> Result<Content, Error> 
         Some(extra) => Content::parse(extra, "the content of a join")?,
         None => Content::new(),
     };
+    check_member_types(&content)?;
     content.remove("join_authorised_via_users_server");
     content.extend(member_content("join", &request.profile, request.reason));
     if request.guest {
