@@ -8,6 +8,7 @@ mod device;
 mod directory;
 mod discovery;
 mod filter;
+mod legacy;
 mod membership;
 mod message;
 mod presence;
@@ -74,6 +75,7 @@ where
         .merge(directory::router())
         .merge(discovery::router())
         .merge(filter::router())
+        .merge(legacy::router())
         .merge(membership::router())
         .merge(message::router())
         .merge(presence::router())

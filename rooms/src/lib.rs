@@ -30,6 +30,7 @@ mod upgrade;
 
 mod aliases;
 mod directory;
+mod news;
 pub mod peers;
 mod receipts;
 mod relations;

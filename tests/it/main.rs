@@ -6,6 +6,8 @@ mod edge;
 mod elsewhere;
 mod event_size;
 mod joins;
+mod legacy;
+mod push_rules;
 mod server;
 mod socket;
 mod three_regions;

@@ -8,7 +8,9 @@ use accounts::{Accounts, PushRulesError};
 use axum::{
     Router,
     extract::{FromRef, State},
+    routing::{MethodFilter, any, get, on},
 };
+use http::StatusCode;
 use ruma::{
     api::client::push::{
         PushRule, delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled,
@@ -19,7 +21,14 @@ use ruma::{
 };
 
 use super::EndpointExt as _;
-use crate::{error::Error, extract::Authed, gate::Gate, respond::Matrix};
+use crate::{
+    error::Error,
+    extract::{Authed, AuthedRaw},
+    gate::Gate,
+    respond::{Matrix, RawJson},
+};
+
+const CHANGES: MethodFilter = MethodFilter::PUT.or(MethodFilter::DELETE);
 
 pub(super) fn router<S>() -> Router<S>
 where
@@ -27,7 +36,16 @@ where
     Gate: FromRef<S>,
     Accounts: FromRef<S>,
 {
-    Router::new()
+    let mut router = Router::new();
+    for version in ["r0", "v3"] {
+        let base = format!("/_matrix/client/{version}/pushrules");
+        router = router
+            .route(&format!("{base}/"), on(CHANGES, no_such_path))
+            .route(&format!("{base}/global/"), on(CHANGES, no_such_path))
+            .route(&format!("{base}/global/{{kind}}/"), get(get_kind).on(CHANGES, no_such_path))
+            .route(&format!("{base}/{{*path}}"), any(no_such_path));
+    }
+    router
         .endpoint::<delete_pushrule::v3::Request, _, _>(delete_pushrule)
         .endpoint::<get_pushrule::v3::Request, _, _>(get_pushrule)
         .endpoint::<get_pushrule_actions::v3::Request, _, _>(get_pushrule_actions)
@@ -37,6 +55,27 @@ where
         .endpoint::<set_pushrule::v3::Request, _, _>(set_pushrule)
         .endpoint::<set_pushrule_actions::v3::Request, _, _>(set_pushrule_actions)
         .endpoint::<set_pushrule_enabled::v3::Request, _, _>(set_pushrule_enabled)
+}
+
+/// The rules of one kind. Not specified, though clients of old ask for them.
+async fn get_kind(
+    State(accounts): State<Accounts>,
+    AuthedRaw { session, path_args, .. }: AuthedRaw,
+) -> Result<RawJson, Error> {
+    let kind = path_args.first().map(String::as_str).unwrap_or_default();
+    let rules = accounts.push_rules(&session.user_id).await?;
+    let mut rules = serde_json::to_value(&*rules).map_err(|error| Error::internal(&error))?;
+    match rules.get_mut(kind).map(serde_json::Value::take) {
+        Some(rules) => Ok(RawJson(rules.to_string().into())),
+        None => no_such_path().await,
+    }
+}
+
+/// A path below `/pushrules` that names no rules is a wrong request, not an unknown endpoint; the
+/// answer is Synapse's.
+async fn no_such_path() -> Result<RawJson, Error> {
+    let text = "The path names no scope, kind, rule or attribute";
+    Err(Error::new(StatusCode::BAD_REQUEST, "M_UNRECOGNIZED", text))
 }
 
 fn no_rule() -> Error {
