@@ -14,6 +14,7 @@ mod filters;
 mod jwt_login;
 mod login_tokens;
 mod once;
+mod openid;
 mod passwords;
 mod profiles;
 mod push_rules;

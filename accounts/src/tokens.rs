@@ -145,6 +145,16 @@ impl TokenKeys {
         key.verifying.verify_strict(token.signed.as_bytes(), &signature).ok()
     }
 
+    /// With the newest key. What is signed must not look like an access token's claims.
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; Signature::BYTE_SIZE] {
+        self.newest().signing.sign(message).to_bytes()
+    }
+
+    pub(crate) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        let Ok(signature) = Signature::from_slice(signature) else { return false };
+        self.keys.iter().any(|key| key.verifying.verify_strict(message, &signature).is_ok())
+    }
+
     pub(crate) fn refresh_token(&self, session: u64, generation: u32) -> String {
         let mac = self.newest().refresh_mac(session, generation).finalize().into_bytes();
         let mut bytes = Vec::with_capacity(REFRESH_BYTES);

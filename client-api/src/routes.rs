@@ -11,6 +11,7 @@ mod filter;
 mod legacy;
 mod membership;
 mod message;
+mod openid;
 mod presence;
 mod profile;
 mod push;
@@ -78,6 +79,7 @@ where
         .merge(legacy::router())
         .merge(membership::router())
         .merge(message::router())
+        .merge(openid::router())
         .merge(presence::router())
         .merge(profile::router())
         .merge(push::router())

@@ -8,6 +8,7 @@ mod discovery;
 mod event;
 mod keys;
 mod membership;
+mod openid;
 mod query;
 mod space;
 mod transactions;
@@ -39,6 +40,7 @@ where
         .merge(event::router())
         .merge(keys::router())
         .merge(membership::router())
+        .merge(openid::router())
         .merge(query::router())
         .merge(space::router())
         .merge(transactions::router())

@@ -8,6 +8,7 @@ mod event_size;
 mod joins;
 mod legacy;
 mod push_rules;
+mod openid;
 mod server;
 mod socket;
 mod three_regions;
