@@ -10,6 +10,7 @@ mod format;
 mod found;
 mod gap;
 mod hash;
+mod heal;
 mod outliers;
 mod signatures;
 mod state_before;
@@ -141,6 +142,9 @@ impl Rooms {
             && let Err(error) = inner.store.barrier().wait().await
         {
             return all_fail(outcomes.len(), &Error::from(error).into());
+        }
+        if let Err(error) = inner.heal(room).await {
+            tracing::warn!(%error, %room, "the branches of a room could not be joined");
         }
         outcomes
     }
