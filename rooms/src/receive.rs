@@ -11,6 +11,7 @@ mod found;
 mod gap;
 mod hash;
 mod outliers;
+mod policy_server;
 mod signatures;
 mod state_before;
 mod take;
@@ -203,6 +204,7 @@ impl Inner {
             return Ok(Received::Known);
         }
         let gap_state = self.fetch_context(origin, view, &pdu, budget).await?;
+        let pdu = self.ask_policy(view, pdu, budget).await?;
         let taken =
             self.take(&view.room_id, pdu, gap_state, Relay::Nobody, Strictness::Keep).await?;
         budget.submitted.extend(taken.submitted);

@@ -5,6 +5,7 @@ mod forks;
 mod gaps;
 mod hostile;
 mod kept_aside;
+mod policy;
 mod taken_in;
 
 use std::{collections::BTreeMap, sync::Arc};
