@@ -6,6 +6,7 @@ mod gaps;
 mod hostile;
 mod kept_aside;
 mod policy;
+mod redactions;
 mod taken_in;
 
 use std::{collections::BTreeMap, sync::Arc};
