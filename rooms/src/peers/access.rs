@@ -92,4 +92,22 @@ impl Inner {
             .filter(|event| event.pdu.room_id() == room && event.status == EventStatus::Accepted)
             .ok_or(Error::NotFound("the event"))
     }
+
+    /// An event of the room that was judged and not rejected. "A soft failed event should be
+    /// returned in response to federation requests": others may have accepted it, and then it
+    /// counts here too once somebody builds on it.
+    pub(super) async fn valid_event_in(
+        &self,
+        room: &RoomId,
+        event: &EventId,
+    ) -> Result<Arc<StoredEvent>, Error> {
+        let event = self.events.get(event).await?;
+        event
+            .filter(|event| event.pdu.room_id() == room && is_valid(event.status))
+            .ok_or(Error::NotFound("the event"))
+    }
+}
+
+pub(super) fn is_valid(status: EventStatus) -> bool {
+    matches!(status, EventStatus::Accepted | EventStatus::SoftFailed)
 }

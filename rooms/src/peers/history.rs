@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use ruma::{OwnedEventId, RoomId, ServerName};
 
-use super::sight::ServerSight;
+use super::{access::is_valid, sight::ServerSight};
 use crate::{Error, EventStatus, Rooms, StoredEvent};
 
 /// Events of one answer.
@@ -82,7 +82,7 @@ impl Rooms {
         let mut known: HashSet<OwnedEventId> = query.earliest.into_iter().collect();
         let mut from = Vec::new();
         for id in query.latest {
-            if let Ok(event) = self.inner.event_in(room, &id).await {
+            if let Ok(event) = self.inner.valid_event_in(room, &id).await {
                 from.extend(event.pdu.prev_events().iter().cloned());
             }
             known.insert(id);
@@ -119,8 +119,8 @@ impl Rooms {
             }
             let Some(ByDepth(event)) = open.pop() else { break };
             next = event.pdu.prev_events().to_vec();
-            // What is not shown still leads to what came before it.
-            if event.pdu.depth() >= min_depth && event.status == EventStatus::Accepted {
+            // What was rejected still leads to what came before it.
+            if event.pdu.depth() >= min_depth && is_valid(event.status) {
                 found.push(event);
             }
             if found.len() == limit {

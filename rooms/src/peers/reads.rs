@@ -28,10 +28,12 @@ impl Rooms {
             other => drop(other?),
         }
         match event.status {
-            EventStatus::Accepted => ServerSight::new(&self.inner, server, room).json(&event).await,
+            EventStatus::Accepted | EventStatus::SoftFailed => {
+                ServerSight::new(&self.inner, server, room).json(&event).await
+            }
             // Without it nobody could check what it authorises.
             EventStatus::Outlier => Ok(event.pdu.json().clone()),
-            EventStatus::SoftFailed | EventStatus::Rejected => Err(NOT_FOUND),
+            EventStatus::Rejected => Err(NOT_FOUND),
         }
     }
 
@@ -44,10 +46,8 @@ impl Rooms {
     ) -> Result<Vec<Bytes>, Error> {
         self.inner.shared_room(server, room).await?;
         let event = self.inner.events.get(event).await?;
-        let event = event.filter(|event| {
-            let is_known = matches!(event.status, EventStatus::Accepted | EventStatus::Outlier);
-            is_known && event.pdu.room_id() == room
-        });
+        let event = event
+            .filter(|event| event.status != EventStatus::Rejected && event.pdu.room_id() == room);
         let event = event.ok_or(Error::NotFound("the event"))?;
         let chain = self.inner.auth_chain(room, std::iter::once(event)).await?;
         Ok(chain.iter().map(|event| event.pdu.json().clone()).collect())
@@ -62,7 +62,7 @@ impl Rooms {
     ) -> Result<PeerState, Error> {
         let inner = &*self.inner;
         inner.shared_room(server, room).await?;
-        let event = inner.event_in(room, event).await?;
+        let event = inner.valid_event_in(room, event).await?;
         self.state_with_chain(room, event.state_before).await
     }
 

@@ -206,7 +206,7 @@ async fn an_event_that_refers_to_another_room_opens_no_way_into_it() {
 }
 
 #[tokio::test]
-async fn what_was_rejected_or_soft_failed_is_handed_to_nobody() {
+async fn what_was_rejected_is_handed_to_nobody_and_what_soft_failed_to_who_names_it() {
     let Scene { wire, one, two, room, .. } = scene("11").await;
     let (ada, bob) = (one.user("ada"), two.user("bob"));
     let topic = json!({ "topic": "hush" });
@@ -224,11 +224,16 @@ async fn what_was_rejected_or_soft_failed_is_handed_to_nobody() {
     come_in(&three, &three.user("eve"), &room, &one).await;
     let last = one.send(&ada, &room, "later").await.unwrap();
     for (question, ask) in QUESTIONS {
-        for event in [rejected.event_id(), soft_failed.event_id(), &last] {
+        for event in [rejected.event_id(), &last] {
             let told = ask(&one, &name("three.test"), &room, event).await;
             assert!(!format!("{told:?}").contains("hush"), "{question}: {told:?}");
         }
     }
+    let three = name("three.test");
+    let told = one.rooms.peer_event(&three, soft_failed.event_id()).await.unwrap();
+    assert_eq!(told, *soft_failed.json());
+    let before = one.rooms.peer_state(&three, &room, soft_failed.event_id()).await.unwrap();
+    assert!(before.state.iter().any(|event| event.pdu.event_type() == "m.room.create"));
 }
 
 #[tokio::test]
