@@ -10,6 +10,7 @@ mod format;
 mod found;
 mod gap;
 mod hash;
+mod heal;
 mod outliers;
 mod policy_server;
 mod signatures;
@@ -136,6 +137,9 @@ impl Rooms {
             if let Err(error) = submitted.durable(inner).await {
                 return all_fail(outcomes.len(), &error.into());
             }
+        }
+        if let Err(error) = inner.heal(room).await {
+            tracing::warn!(%error, %room, "the branches of a room could not be joined");
         }
         outcomes
     }

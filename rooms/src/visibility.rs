@@ -12,6 +12,9 @@ use crate::{
     store::{Members, UserRooms},
 };
 
+/// The type of events by which servers join branches. They say nothing, and no client is shown them.
+pub(crate) const DUMMY: &str = "org.matrix.dummy_event";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Visibility {
     WorldReadable,
@@ -85,7 +88,9 @@ impl Rooms {
         let mut sight = Sight { rooms: self, viewer, standing, by_root: HashMap::new() };
         let mut visible = Vec::with_capacity(events.len());
         for event in events {
-            if event.status == EventStatus::Accepted && sight.allows(event).await? {
+            let is_for_clients =
+                event.status == EventStatus::Accepted && event.pdu.event_type() != DUMMY;
+            if is_for_clients && sight.allows(event).await? {
                 visible.push(Arc::clone(event));
             }
         }

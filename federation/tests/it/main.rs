@@ -9,3 +9,4 @@ mod inbound;
 mod keys;
 mod net;
 mod remote;
+mod sender;

@@ -1,10 +1,13 @@
 //! Servers that did not hear each other for a while, and hear each other again.
 
+use std::sync::Arc;
+
+use events::Pdu;
 use rooms::Received;
 use ruma::OwnedEventId;
 use serde_json::json;
 
-use super::{KINDS, Scene, VERSIONS, is_shown, messages, pdu_of, say, state, view};
+use super::{KINDS, Scene, VERSIONS, history, is_shown, messages, pdu_of, say, state, view};
 use crate::{
     peers::{Forged, come_in, receive},
     wire::name,
@@ -170,31 +173,67 @@ async fn who_joined_on_another_branch_does_not_see_what_was_said_before_they_cam
     }
 }
 
-/// Many branches: each local event joins the newest of them.
-#[tokio::test]
-async fn many_branches_are_few_again_after_the_next_events() {
-    let scene = Scene::new("11").await;
-    let Scene { one, two, ada, bob, room, .. } = &scene;
+/// Messages of bob's that all go on from the same event.
+async fn branches(scene: &Scene, count: usize) -> Vec<Arc<Pdu>> {
+    let Scene { one, bob, room, .. } = scene;
     let mut branches = Vec::new();
-    for n in 0..50 {
+    for n in 0..count {
         let branch = Forged::state(one, room, bob, "m.room.message", "", json!({ "n": n })).await;
         branches.push(branch.with(|event| event.state_key = None).pdu());
     }
-    for branch in &branches {
+    branches
+}
+
+/// Whoever speaks joins the branches, and where nobody does, the server does.
+#[tokio::test]
+async fn many_branches_do_not_stay_many() {
+    let scene = Scene::new("11").await;
+    let Scene { one, two, ada, bob, room, .. } = &scene;
+    let pdus = branches(&scene, 50).await;
+    for branch in &pdus {
         let outcome = receive(one, "two.test", branch).await;
         assert_eq!(outcome.result.unwrap(), Received::Accepted);
+        assert!(view(one, room).await.extremities.len() <= 10);
     }
-    assert!(view(one, room).await.extremities.len() <= 50);
-    for _ in 0..3 {
-        let id = one.send(ada, room, "together").await.unwrap();
-        assert!(pdu_of(one, &id).await.prev_events().len() <= 20);
-    }
-    assert_eq!(view(one, room).await.extremities.len(), 1);
+    let together = one.send(ada, room, "together").await.unwrap();
+    assert!(pdu_of(one, &together).await.prev_events().len() <= 20);
+    assert_eq!(view(one, room).await.extremities, [together]);
+    let shown = history(one, ada, room).await;
+    assert!(shown.iter().all(|event| event.pdu.event_type() != "org.matrix.dummy_event"));
+
+    // bob's server never saw most of that, and gets on.
     scene.deliver().await;
     scene.assert_same_state("after 50 branches").await;
     let said = two.send(bob, room, "hm").await.unwrap();
     scene.deliver().await;
     assert!(is_shown(one, ada, room, &said).await);
+}
+
+/// Events are never made without power.
+#[tokio::test]
+async fn branches_stay_where_nobody_may_join_them() {
+    let scene = Scene::new("11").await;
+    let Scene { wire, one, two, ada, bob, room } = &scene;
+    let mut levels = one.current(room, "m.room.power_levels", "").await.unwrap();
+    levels["events_default"] = json!(50);
+    levels["users"]["@bob:two.test"] = json!(50);
+    one.set(ada, room, "m.room.power_levels", "", levels).await.unwrap();
+    let three = wire.server("three.test");
+    let cleo = three.user("cleo");
+    come_in(&three, &cleo, room, one).await;
+    wire.deliver(&[one, two, &three]).await;
+    for branch in branches(&scene, 15).await {
+        let outcome = receive(&three, "two.test", &branch).await;
+        assert_eq!(outcome.result.unwrap(), Received::Accepted);
+    }
+    assert_eq!(view(&three, room).await.extremities.len(), 15);
+    assert_eq!(messages(&three, &cleo, room).await.len(), 15);
+    let by_ada = one.send(ada, room, "on another branch").await.unwrap();
+    wire.deliver(&[one, &three]).await;
+    assert!(is_shown(&three, &cleo, room, &by_ada).await);
+    let said = two.send(bob, room, "and on one more").await.unwrap();
+    wire.deliver(&[two, &three]).await;
+    assert!(is_shown(&three, &cleo, room, &said).await);
 }
 
 /// Three servers, and each hears of the others' branches in another order.
