@@ -5,6 +5,7 @@ mod bad_input;
 mod edge;
 mod elsewhere;
 mod event_size;
+mod peers;
 mod server;
 mod socket;
 mod three_regions;

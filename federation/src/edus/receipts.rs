@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt as _, stream};
 use rooms::NewReceipt;
-use ruma::{OwnedEventId, OwnedRoomId, RoomId, ServerName, UserId};
+use ruma::{OwnedEventId, RoomId, ServerName, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 

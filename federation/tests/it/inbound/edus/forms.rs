@@ -163,3 +163,23 @@ async fn numbers_that_no_event_may_hold_are_carried_to_devices() {
     let json = String::from_utf8(found.expect("reads")[0].1.to_vec()).expect("text");
     assert!(json.contains(content), "{json}");
 }
+
+#[tokio::test]
+async fn the_notices_of_one_transaction_have_a_bound_together() {
+    let scene = scene().await;
+    let Scene { peer, .. } = &scene;
+    let user = |number: usize| peer.user(&format!("u{number}"));
+    let presence = |from: usize| {
+        let push: Vec<Value> = (from..from + 50)
+            .map(|number| json!({ "user_id": user(number), "presence": "online" }))
+            .collect();
+        edu("m.presence", json!({ "push": push }))
+    };
+    let edus: Vec<Value> = (0..100).map(|page| presence(page * 50)).collect();
+    scene.notify(&edus).await;
+    let known = (0..5000).filter(|number| scene.presence(&user(*number)).is_some()).count();
+    assert_eq!(known, 200);
+    // The next one has a bound of its own.
+    scene.notify(&[presence(4000)]).await;
+    assert!(scene.presence(&user(4049)).is_some());
+}
