@@ -58,6 +58,42 @@ async function makeRoom() {
     });
 }
 
+/** Afterwards both are back in the room of before. */
+async function talkInTwo(room) {
+    let direct;
+    await step.run("open a direct room; it is one for both", async () => {
+        await alice.at("direct-user").fill(bob.name);
+        await alice.at("direct").click();
+        await alice.directRoom().waitFor();
+        await bob.at("invite-item").filter({ hasText: alice.name }).locator('[data-test="join"]').click();
+        await bob.directRoom().waitFor();
+        direct = await alice.directRoom().getAttribute("data-room-id");
+        expect(direct === (await bob.directRoom().getAttribute("data-room-id")), "they are in two direct rooms");
+        for (const [visitor, other] of [[alice, bob], [bob, alice]]) {
+            const listed = (await visitor.accountData("m.direct"))[await other.userId()];
+            expect(listed?.join() === direct, `${visitor.name} lists ${JSON.stringify(listed)}`);
+        }
+        await alice.say("Just between us");
+        await bob.sees("Just between us");
+        await bob.say("As ever");
+        await alice.sees("As ever");
+    });
+    await step.run("asking again opens the same direct room", async () => {
+        await alice.at("room-item", { hasText: ROOM }).click();
+        await alice.at("room-title", { hasText: ROOM }).waitFor();
+        await alice.at("direct-user").fill(await bob.userId());
+        await alice.at("direct").click();
+        await alice.sees("As ever");
+        expect((await alice.directRoom().count()) === 1, "there is a second direct room");
+    });
+    await step.essential("back to the others", async () => {
+        for (const visitor of both) {
+            await visitor.page.locator(`[data-test="room-item"][data-room-id="${room}"]`).click();
+            await visitor.at("room-title", { hasText: ROOM }).waitFor();
+        }
+    });
+}
+
 async function talk() {
     await step.run("messages reach the other browser", async () => {
         await alice.say("Is the lamp lit?");
@@ -189,6 +225,7 @@ async function leave() {
 try {
     await arrive();
     const room = await makeRoom();
+    await talkInTwo(room);
     await talk();
     await step.run("a picture of both", takePicture);
     for (let round = 1; restartCommand && round <= ROUNDS; round += 1) await surviveACrash(room, round);

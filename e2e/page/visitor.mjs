@@ -81,6 +81,20 @@ export class Visitor {
         return this.page.evaluate(() => JSON.parse(sessionStorage.getItem("meridian.session")).access_token);
     }
 
+    userId() {
+        return this.at("own-id").textContent();
+    }
+
+    directRoom() {
+        return this.page.locator('[data-test="room-item"][data-direct="yes"]');
+    }
+
+    async accountData(type) {
+        const path = `/_matrix/client/v3/user/${encodeURIComponent(await this.userId())}/account_data/${type}`;
+        const headers = { authorization: `Bearer ${await this.token()}` };
+        return (await fetch(this.server + path, { headers })).json();
+    }
+
     async say(text) {
         await this.at("composer").fill(text);
         await this.at("send").click();

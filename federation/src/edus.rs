@@ -15,6 +15,10 @@ use crate::{error::Error, inbound::Inbound};
 /// Senders renew typing before it ends by itself.
 const TYPING: Duration = Duration::from_secs(30);
 
+/// Users whose presence is looked at in one transaction.
+const PRESENCE_MAX: usize = 200;
+/// Receipts that are looked at in one transaction.
+const RECEIPTS_MAX: usize = 1000;
 /// Of the id and the type of a message to a device.
 const TEXT_BYTES_MAX: usize = 255;
 
@@ -23,6 +27,12 @@ struct Edu<'a> {
     edu_type: String,
     #[serde(borrow)]
     content: &'a RawValue,
+}
+
+/// What the notices of one transaction may still hold.
+struct Budget {
+    presence: usize,
+    receipts: usize,
 }
 
 /// Why a notice has no effect.
@@ -47,12 +57,13 @@ impl Inbound {
         edus: Vec<Box<RawValue>>,
     ) -> Result<(), Error> {
         let mut lost = Ok(());
+        let mut budget = Budget { presence: PRESENCE_MAX, receipts: RECEIPTS_MAX };
         for edu in &edus {
             let Ok(Edu { edu_type, content }) = serde_json::from_str(edu.get()) else { continue };
             let result = match edu_type.as_str() {
                 "m.typing" => self.receive_typing(origin, content).await,
-                "m.receipt" => self.receive_receipts(origin, content).await,
-                "m.presence" => self.receive_presence(origin, content),
+                "m.receipt" => self.receive_receipts(origin, content, &mut budget).await,
+                "m.presence" => self.receive_presence(origin, content, &mut budget),
                 "m.direct_to_device" => match self.receive_to_device(origin, content).await {
                     Err(Ineffective::Ours(error)) => {
                         lost = Err(error);

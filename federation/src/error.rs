@@ -66,8 +66,7 @@ impl Error {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "M_UNRECOGNIZED", "The method is another one")
     }
 
-    /// Whether the same request may well end otherwise the next time, and until when it will not is
-    /// known to nobody.
+    /// Whether it is trouble of ours that may or may not pass.
     pub(crate) fn is_internal(&self) -> bool {
         self.status == StatusCode::INTERNAL_SERVER_ERROR
     }

@@ -56,6 +56,13 @@ impl<'a> Says<'a> {
         }
     }
 
+    fn echo(&self) -> Option<TxnEcho> {
+        self.txn.map(|txn| TxnEcho {
+            device_id: txn.device_id.to_owned(),
+            txn_id: txn.txn_id.to_owned(),
+        })
+    }
+
     /// The row under which the transaction id is remembered.
     pub(crate) fn endpoint(&self) -> String {
         match self.redacts {
@@ -373,10 +380,7 @@ impl<'a> Draft<'a> {
             state_after: self.state,
             room_state: self.state,
             relay: Relay::Everybody,
-            txn: says.txn.map(|txn| TxnEcho {
-                device_id: txn.device_id.to_owned(),
-                txn_id: txn.txn_id.to_owned(),
-            }),
+            txn: says.echo(),
             endpoint: says.endpoint(),
             members,
             relation: Relation::of(&pdu),
@@ -384,6 +388,14 @@ impl<'a> Draft<'a> {
             pdu: Arc::clone(&pdu),
         });
         Ok(pdu)
+    }
+
+    /// The last event of the draft is that of a local client's request.
+    pub(crate) fn note_transaction(&mut self, says: &Says<'_>) {
+        if let Some(event) = self.events.last_mut() {
+            event.txn = says.echo();
+            event.endpoint = says.endpoint();
+        }
     }
 
     async fn member_change(&mut self, pdu: &Pdu) -> Result<Option<MemberChange>, Error> {

@@ -109,7 +109,12 @@ impl Inner {
             drop(writer);
             return self.answer_with(same).await;
         }
-        let event_id = draft.append(says).await?.event_id().clone();
+        let pdu = draft.append(says).await?;
+        if draft.needs_recommendation(&pdu).await? {
+            drop(writer);
+            return self.send_recommended(room.id(), pdu, &says).await;
+        }
+        let event_id = pdu.event_id().clone();
         let outcome = draft.submit(&room, |_| {})?;
         writer.finish(outcome).durable(self).await?;
         Ok(event_id)

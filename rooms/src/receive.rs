@@ -12,6 +12,7 @@ mod gap;
 mod hash;
 mod heal;
 mod outliers;
+mod policy_server;
 mod signatures;
 mod state_before;
 mod take;
@@ -213,6 +214,7 @@ impl Inner {
             return Ok(Received::Known);
         }
         let gap_state = self.fetch_context(origin, view, &pdu, budget).await?;
+        let pdu = self.ask_policy(view, pdu, budget).await?;
         let taken =
             self.take(&view.room_id, pdu, gap_state, Relay::Nobody, Strictness::Keep).await?;
         budget.submitted.extend(taken.submitted);

@@ -106,6 +106,10 @@ impl Inner {
         let pdu = draft.append(says).await?;
         // After the authorisation: strangers are told nothing of the room's events.
         self.check_relation(event.room_id, &pdu).await?;
+        if draft.needs_recommendation(&pdu).await? {
+            drop(writer);
+            return self.send_recommended(event.room_id, pdu, &says).await;
+        }
         let event_id = pdu.event_id().clone();
         if says.event_type == "m.room.guest_access" && says.state_key == Some("") {
             guests::put_out(&mut draft).await?;
@@ -153,6 +157,10 @@ impl Inner {
             let reason = "your power does not allow to redact events of others";
             return Err(Error::Forbidden(reason.to_owned()));
         }
+        if draft.needs_recommendation(&pdu).await? {
+            drop(writer);
+            return self.send_recommended(redaction.room_id, pdu, &says).await;
+        }
         draft.apply_redaction(&target, pdu.event_id());
         let outcome = draft.submit(&room, |_| {})?;
         writer.finish(outcome).durable(self).await?;
@@ -166,7 +174,7 @@ impl Inner {
     }
 
     /// The event of an earlier request with the same transaction id.
-    async fn sent_before(
+    pub(crate) async fn sent_before(
         &self,
         room_id: &RoomId,
         says: &Says<'_>,

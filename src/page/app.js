@@ -161,9 +161,35 @@ class Chat {
     this.#await(room_id);
   }
 
+  /** Opens the room for two with somebody: the one there is, or a new one. */
+  async #message(name) {
+    const other = this.#userId(name);
+    const known = this.#rooms.directWith(other);
+    if (known) return this.#openRoom(known);
+    const invitation = { preset: "trusted_private_chat", is_direct: true, invite: [other] };
+    const { room_id } = await this.#post("/createRoom", invitation);
+    this.#await(room_id);
+    await this.#noteDirect(other, room_id);
+  }
+
+  /** Adds the room to the user's list, as it stands on the server: another client may have changed it. */
+  async #noteDirect(other, roomId) {
+    const path = `${CLIENT_API}/user/${encodeURIComponent(this.session.user_id)}/account_data/m.direct`;
+    const direct = await this.#client.http("GET", path).catch((error) => {
+      if (error.errcode !== "M_NOT_FOUND") throw error;
+      return {};
+    });
+    const rooms = Array.isArray(direct[other]) ? direct[other] : [];
+    if (rooms.includes(roomId)) return;
+    await this.#client.http("PUT", path, { body: { ...direct, [other]: [...rooms, roomId] } });
+  }
+
   async #join(address) {
+    const invited = this.#rooms.get(address);
+    const from = invited?.invitedAsDirect ? invited.inviter : undefined;
     const { room_id } = await this.#post(`/join/${encodeURIComponent(address)}`);
     this.#await(room_id);
+    if (from) await this.#noteDirect(from, room_id);
   }
 
   #await(roomId) {
@@ -171,9 +197,14 @@ class Chat {
     this.#draw();
   }
 
-  async #invite(name) {
+  /** Of a name as people write it: without a server it is on this one. */
+  #userId(name) {
     const [, server] = this.session.user_id.match(/^[^:]*:(.*)$/);
-    const user_id = name.includes(":") ? name : `@${name.replace(/^@/, "")}:${server}`;
+    return name.includes(":") ? name : `@${name.replace(/^@/, "")}:${server}`;
+  }
+
+  async #invite(name) {
+    const user_id = this.#userId(name);
     await this.#post(`/rooms/${encodeURIComponent(this.#open.id)}/invite`, { user_id });
   }
 
@@ -320,6 +351,7 @@ class Chat {
         if (value) this.#try(() => act(value), byId(id)).then((done) => done && byId(id).reset());
       });
     form("create", "room-name", (name) => this.#create(name));
+    form("direct", "direct-user", (name) => this.#message(name));
     form("join-address", "address", (address) => this.#join(address));
     form("invite", "invite-user", (name) => this.#invite(name));
     on(byId("compose"), "submit", (event) => {

@@ -73,10 +73,11 @@ export class SidePanels {
     const count = open ? 0 : room.unread.notification_count;
     const unread = !open && (count > 0 || room.hasUnread);
     const partner = room.partner && this.#rooms.presenceOf(room.partner);
-    return { id: room.id, name: room.name, preview, count, unread, open, partner };
+    const direct = this.#rooms.isDirect(room.id);
+    return { id: room.id, name: room.name, preview, count, unread, open, partner, direct };
   }
 
-  #roomRow({ id, name, preview, count, unread, open, partner }) {
+  #roomRow({ id, name, preview, count, unread, open, partner, direct }) {
     return el(
       "li",
       {},
@@ -87,6 +88,7 @@ export class SidePanels {
           class: unread ? "room-item unread" : "room-item",
           "data-test": "room-item",
           "data-room-id": id,
+          "data-direct": direct && "yes",
           "data-action": "open",
           "aria-current": open && "true",
           onclick: () => this.#actions.open(id),

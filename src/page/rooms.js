@@ -19,11 +19,15 @@ export class Rooms {
     this.unanswered = new Map([...rooms].map((room) => [room.id, room.echoes]));
     this.byId = new Map();
     this.presence = new Map();
+    this.direct = {};
   }
 
   /** Takes one sync body; answers whom it changed: room ids, and whether presence moved. */
-  apply({ rooms = {}, presence }) {
+  apply({ rooms = {}, presence, account_data }) {
     const changed = new Set();
+    for (const { type, content } of account_data?.events ?? []) {
+      if (type === "m.direct") this.direct = content;
+    }
     for (const [id, update] of Object.entries(rooms.join ?? {})) {
       this.#room(id).applyJoined(update);
       changed.add(id);
@@ -58,6 +62,17 @@ export class Rooms {
 
   presenceOf(userId) {
     return this.presence.get(userId)?.presence ?? "offline";
+  }
+
+  /** A room that the user's `m.direct` calls direct with somebody, if both are in it or will be. */
+  directWith(userId) {
+    const rooms = listOf(this.direct[userId]).map((id) => this.get(id));
+    const isLive = (room) => room?.membership === "join" && room.members().some((m) => m.userId === userId);
+    return rooms.find(isLive);
+  }
+
+  isDirect(roomId) {
+    return Object.values(this.direct).some((ids) => listOf(ids).includes(roomId));
   }
 
   invites() {
@@ -254,6 +269,12 @@ export class Room {
     return own?.content?.membership === "invite" ? own.sender : undefined;
   }
 
+  /** Whether the invitation that is open says that the room is for two. */
+  get invitedAsDirect() {
+    const own = this.state.get("m.room.member")?.get(this.userId);
+    return this.inviter !== undefined && own.content.is_direct === true;
+  }
+
   get memberCount() {
     return this.summary["m.joined_member_count"] ?? this.members("join").length;
   }
@@ -376,6 +397,9 @@ export class Room {
     this.unread.notification_count = 0;
   }
 }
+
+/** Account data is what any client wrote. */
+const listOf = (value) => (Array.isArray(value) ? value : []);
 
 const text = (value) => (typeof value === "string" ? value.trim() : "");
 

@@ -41,8 +41,8 @@ impl Tasks {
     }
 
     /// Resolves once the set is told to stop.
-    pub async fn stopping(&self) {
-        self.stop.cancelled().await;
+    pub fn stopping(&self) -> impl Future<Output = ()> + Send + use<'_> {
+        self.stop.cancelled()
     }
 
     pub fn is_stopping(&self) -> bool {

@@ -55,6 +55,8 @@ pub struct Connection {
     /// After the last batch that was returned.
     sent: Option<Token>,
     not_before: Instant,
+    /// The last look found nothing, and no mark made since has been looked after.
+    is_up_to_date: bool,
     _syncing: presence::SyncGuard,
 }
 
@@ -82,36 +84,49 @@ impl Connection {
             use_state_after: params.use_state_after,
             sent,
             not_before: Instant::now(),
+            is_up_to_date: false,
             _syncing: syncing,
             sync,
         })
     }
 
     /// Waits until there is something to tell, and returns it. Safe to cancel: only what is
-    /// returned counts as sent.
+    /// returned counts as sent. Asked again before anything changed, it waits at once.
     pub async fn next(&mut self) -> Result<Batch, SyncError> {
         loop {
-            tokio::select! {
-                () = sleep_until(self.not_before) => (),
-                () = self.sync.tasks.stopping() => return Err(SyncError::Stopping),
+            if self.is_up_to_date {
+                tokio::select! {
+                    () = self.registered.waiter.woken() => (),
+                    () = self.sync.tasks.stopping() => return Err(SyncError::Stopping),
+                }
+                self.is_up_to_date = false;
             }
-            // What is marked from here on is not in the answer for sure, so it leads to another.
-            self.registered.waiter.clear();
-            let first = self.sent.is_none();
             // On the heap: a connection that waits must not keep the room that computing takes.
-            let answer = Box::pin(self.compute()).await?;
-            self.sent = Some(answer.token);
-            if first || !answer.empty {
-                self.full_state = false;
-                self.not_before = Instant::now() + PACE;
-                let Answer { token, body, newest, .. } = answer;
-                return Ok(Batch { pos: token.to_string(), body: body.into(), newest });
+            if let Some(batch) = Box::pin(self.look()).await? {
+                return Ok(batch);
             }
-            tokio::select! {
-                () = self.registered.waiter.woken() => (),
-                () = self.sync.tasks.stopping() => return Err(SyncError::Stopping),
-            }
+            self.is_up_to_date = true;
         }
+    }
+
+    /// What there is to tell now, but not sooner after the last batch than its pace allows.
+    async fn look(&mut self) -> Result<Option<Batch>, SyncError> {
+        tokio::select! {
+            () = sleep_until(self.not_before) => (),
+            () = self.sync.tasks.stopping() => return Err(SyncError::Stopping),
+        }
+        // What is marked from here on is not in the answer for sure, so it leads to another.
+        self.registered.waiter.clear();
+        let first = self.sent.is_none();
+        let answer = self.compute().await?;
+        self.sent = Some(answer.token);
+        if !first && answer.empty {
+            return Ok(None);
+        }
+        self.full_state = false;
+        self.not_before = Instant::now() + PACE;
+        let Answer { token, body, newest, .. } = answer;
+        Ok(Some(Batch { pos: token.to_string(), body: body.into(), newest }))
     }
 
     /// The client has processed every batch up to this one: what was kept for it to be sent again

@@ -79,7 +79,7 @@ impl Socket {
         Self::over(Box::new(near), ask, patience).await.expect("the socket opens")
     }
 
-    async fn over(
+    pub(crate) async fn over(
         stream: Box<dyn Io>,
         ask: Ask<'_>,
         patience: Duration,

@@ -6,4 +6,5 @@ mod ends;
 mod limits;
 mod methods;
 mod opening;
+mod tls;
 mod wire;

@@ -5,11 +5,9 @@ use ruma::{OwnedUserId, ServerName, presence::PresenceState};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::{own, parse};
+use super::{Budget, own, parse};
 use crate::inbound::Inbound;
 
-/// Users of one notice that are looked at.
-const ENTRIES_MAX: usize = 200;
 /// As for users of this server.
 const STATUS_BYTES_MAX: usize = 1024;
 
@@ -37,9 +35,11 @@ impl Inbound {
         &self,
         origin: &ServerName,
         content: &RawValue,
+        budget: &mut Budget,
     ) -> Result<(), String> {
         let Presence { push } = parse(content)?;
-        for entry in push.into_iter().take(ENTRIES_MAX) {
+        for entry in push {
+            budget.presence = budget.presence.checked_sub(1).ok_or("too many users")?;
             let Ok(entry) = parse::<Entry>(entry) else { continue };
             if own(origin, &entry.user_id).is_err() {
                 continue;

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::{StreamExt as _, stream};
 use rooms::NewReceipt;
 use ruma::{OwnedEventId, RoomId, ServerName, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{own, parse, text};
+use super::{Budget, own, parse, text};
 use crate::inbound::Inbound;
 
-/// Receipts of one notice that are looked at.
-const RECEIPTS_MAX: usize = 1000;
+/// Receipts that share a flush.
+const AT_ONCE: usize = 32;
 
 /// "Currently only `m.read` is supported": private ones do not leave their server.
 #[derive(Deserialize)]
@@ -38,22 +39,28 @@ impl Inbound {
         &self,
         origin: &ServerName,
         content: &RawValue,
+        budget: &mut Budget,
     ) -> Result<(), String> {
         let by_room: BTreeMap<String, &RawValue> = parse(content)?;
-        let mut left = RECEIPTS_MAX;
-        for (room, receipts) in by_room {
+        let mut receipts = Vec::new();
+        for (room, in_room) in by_room {
             let Ok(room) = RoomId::parse(&room) else { continue };
-            let Ok(InRoom { read }) = parse(receipts) else { continue };
+            let Ok(InRoom { read }) = parse(in_room) else { continue };
             if !self.inner.rooms.allows_server(origin, &room).await.map_err(text)? {
                 continue;
             }
-            for (user, receipt) in read {
-                left = left.checked_sub(1).ok_or("too many receipts")?;
-                if let Err(reason) = self.receive_receipt(origin, &room, &user, receipt).await {
-                    tracing::debug!(%origin, %room, user, reason, "a receipt is left aside");
-                }
-            }
+            let read = read.into_iter().take(budget.receipts);
+            let before = receipts.len();
+            receipts.extend(read.map(|(user, receipt)| (room.clone(), user, receipt)));
+            budget.receipts -= receipts.len() - before;
         }
+        let receipts = stream::iter(receipts);
+        let receive = receipts.for_each_concurrent(AT_ONCE, async |(room, user, receipt)| {
+            if let Err(reason) = self.receive_receipt(origin, &room, &user, receipt).await {
+                tracing::debug!(%origin, %room, user, reason, "a receipt is left aside");
+            }
+        });
+        receive.await;
         Ok(())
     }
 

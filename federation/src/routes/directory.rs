@@ -66,7 +66,8 @@ async fn answer(inbound: &Inbound, query: &Query) -> Result<RawJson, Error> {
         search: query.filter.generic_search_term.as_deref(),
         room_types: query.filter.room_types.as_deref(),
         limit: query.limit.unwrap_or(PAGE_ROOMS).clamp(1, PAGE_ROOMS),
-        since: query.since.as_deref(),
+        // Some write the absence of a token as an empty one.
+        since: query.since.as_deref().filter(|since| !since.is_empty()),
     };
     let page = inbound.inner.rooms.public_rooms(query).await?;
     let chunk: Vec<Value> = page.chunk.iter().map(chunk).collect();

@@ -3,6 +3,7 @@
 mod documents;
 mod notaries;
 mod refresh;
+mod strangers;
 
 use std::collections::BTreeMap;
 

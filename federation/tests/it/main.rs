@@ -5,6 +5,8 @@ mod bodies;
 mod certificates;
 mod delegation;
 mod discovery;
+mod inbound;
 mod keys;
 mod net;
 mod remote;
+mod sender;

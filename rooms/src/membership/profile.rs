@@ -66,7 +66,12 @@ impl Inner {
         if unchanged(&mut draft, &says, user.as_str()).await?.is_some() {
             return Ok(None);
         }
-        draft.append(says).await?;
+        let pdu = draft.append(says).await?;
+        if draft.needs_recommendation(&pdu).await? {
+            drop(writer);
+            self.send_recommended(room_id, pdu, &says).await?;
+            return Ok(None);
+        }
         let outcome = draft.submit(&room, |_| {})?;
         Ok(Some(writer.finish(outcome)))
     }

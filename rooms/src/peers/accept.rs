@@ -96,6 +96,7 @@ impl Rooms {
             Some(Err(dropped)) => return Err(Error::InvalidParam(dropped.reason)),
             None => return Err(Error::Internal("a verdict is missing".to_owned())),
         };
+        let pdu = inner.with_recommendation(room, pdu).await?;
         let relay = Relay::AllBut(server.to_owned());
         let taken = inner.take(room, pdu, None, relay, Strictness::Refuse).await?;
         if let Some(submitted) = taken.submitted {

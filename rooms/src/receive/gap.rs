@@ -33,13 +33,15 @@ pub(super) struct Budget {
     events: usize,
     /// Auth events of an event, or the state before it.
     contexts: u32,
+    /// Events that a policy server is asked about.
+    policy: u32,
     /// Accepted and on their way to the disk.
     pub(super) submitted: Vec<Submitted>,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { pages: 10, events: 200, contexts: 20, submitted: Vec::new() }
+        Self { pages: 10, events: 200, contexts: 20, policy: 50, submitted: Vec::new() }
     }
 }
 
@@ -48,6 +50,16 @@ impl Budget {
         let left = self.pages.checked_sub(1);
         self.pages = left.unwrap_or_default();
         left.is_some()
+    }
+
+    pub(super) fn spend_policy(&mut self) -> bool {
+        let left = self.policy.checked_sub(1);
+        self.policy = left.unwrap_or_default();
+        left.is_some()
+    }
+
+    pub(super) fn end_policy(&mut self) {
+        self.policy = 0;
     }
 
     fn spend_context(&mut self) -> Result<(), ReceiveError> {

@@ -41,10 +41,14 @@ impl Inner {
             };
             let place = Arc::clone(&writer.room);
             let mut draft = writer.draft(self);
-            match draft.append(says).await {
-                Ok(_) => {}
+            let pdu = match draft.append(says).await {
+                Ok(pdu) => pdu,
                 Err(Error::Forbidden(_)) => continue,
                 Err(error) => return Err(error),
+            };
+            if draft.needs_recommendation(&pdu).await? {
+                drop(writer);
+                return self.send_recommended(room, pdu, &says).await.map(drop);
             }
             let outcome = draft.submit(&place, |_| {})?;
             return writer.finish(outcome).durable(self).await;

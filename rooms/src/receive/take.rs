@@ -13,7 +13,8 @@ use super::{
 use crate::{
     Error, EventStatus, RoomView, Root,
     commit::Submitted,
-    draft::Relay,
+    draft::{Relay, Says},
+    room::Writer,
     rooms::Inner,
     store::{Gaps, PendingRedaction, PendingRedactions, SideEvents},
 };
@@ -34,6 +35,15 @@ pub(crate) struct Taken {
     pub(crate) submitted: Option<Submitted>,
 }
 
+/// An event that has passed all checks.
+struct Allowed {
+    pdu: Arc<Pdu>,
+    state_before: Root,
+    /// Some of what comes right before it is not known.
+    has_gap: bool,
+    relay: Relay,
+}
+
 /// Which state an event fails by.
 enum Judgement {
     Allowed,
@@ -52,7 +62,7 @@ impl Inner {
         relay: Relay,
         strictness: Strictness,
     ) -> Result<Taken, Error> {
-        let mut writer = self.writer(room_id).await?.ok_or(Error::NotFound("the room"))?;
+        let writer = self.writer(room_id).await?.ok_or(Error::NotFound("the room"))?;
         // Another task may have been faster.
         if self.has_judged(pdu.event_id()).await? {
             drop(writer);
@@ -62,30 +72,10 @@ impl Inner {
         }
         let view = writer.view().clone();
         let state_before = self.state_before(view.version, &pdu, gap).await?;
-        let judgement = self.judge(&view, &pdu, state_before).await?;
-        let (status, verdict) = match judgement {
+        let (status, verdict) = match self.judge(&view, &pdu, state_before).await? {
             Judgement::Allowed => {
-                let room = Arc::clone(&writer.room);
-                let mut draft = writer.draft(self);
-                let redaction = draft.take_in(Arc::clone(&pdu), state_before, relay).await?;
-                let redaction = match redaction {
-                    Some(target) => {
-                        let earlier = draft.pending_redaction(&target).await?;
-                        Some((target, PendingRedaction::with(earlier, pdu.event_id())))
-                    }
-                    None => None,
-                };
-                let has_gap = gap.is_some();
-                let outcome = draft.submit(&room, |batch| {
-                    batch.derive_delete::<SideEvents>(pdu.event_id(), ());
-                    if has_gap {
-                        batch.put::<Gaps>(room_id, (pdu.depth(), pdu.event_id()), &());
-                    }
-                    if let Some((target, record)) = redaction {
-                        batch.put::<PendingRedactions>(room_id, &target, &record);
-                    }
-                })?;
-                let submitted = Some(writer.finish(outcome));
+                let allowed = Allowed { pdu, state_before, has_gap: gap.is_some(), relay };
+                let submitted = Some(self.commit_allowed(writer, allowed, None).await?);
                 return Ok(Taken { verdict: Received::Accepted, submitted });
             }
             Judgement::Rejected(reason) => (EventStatus::Rejected, Received::Rejected(reason)),
@@ -103,6 +93,59 @@ impl Inner {
         let event = side_event(pdu, view.version, status, Some(state_before));
         self.store_aside(vec![event]).await?;
         Ok(Taken { verdict, submitted: None })
+    }
+
+    /// An event of a local user that was made on a state which may not be the newest any more.
+    pub(crate) async fn take_own(
+        &self,
+        writer: Writer,
+        pdu: Arc<Pdu>,
+        says: &Says<'_>,
+    ) -> Result<Submitted, Error> {
+        let view = writer.view().clone();
+        let state_before = self.state_before(view.version, &pdu, None).await?;
+        match self.judge(&view, &pdu, state_before).await? {
+            Judgement::Allowed => {}
+            Judgement::Rejected(reason) | Judgement::SoftFailed(reason) => {
+                return Err(Error::Forbidden(reason));
+            }
+        }
+        let relay = Relay::Everybody;
+        let allowed = Allowed { pdu, state_before, has_gap: false, relay };
+        self.commit_allowed(writer, allowed, Some(says)).await
+    }
+
+    /// `says`: of a local user's event, for its transaction.
+    async fn commit_allowed(
+        &self,
+        mut writer: Writer,
+        allowed: Allowed,
+        says: Option<&Says<'_>>,
+    ) -> Result<Submitted, Error> {
+        let Allowed { pdu, state_before, has_gap, relay } = allowed;
+        let room = Arc::clone(&writer.room);
+        let mut draft = writer.draft(self);
+        let redaction = draft.take_in(Arc::clone(&pdu), state_before, relay).await?;
+        if let Some(says) = says {
+            draft.note_transaction(says);
+        }
+        let redaction = match redaction {
+            Some(target) => {
+                let earlier = draft.pending_redaction(&target).await?;
+                Some((target, PendingRedaction::with(earlier, pdu.event_id())))
+            }
+            None => None,
+        };
+        let outcome = draft.submit(&room, |batch| {
+            batch.derive_delete::<SideEvents>(pdu.event_id(), ());
+            if has_gap {
+                batch.put::<Gaps>(room.id(), (pdu.depth(), pdu.event_id()), &());
+            }
+            if let Some((target, record)) = redaction {
+                batch.put::<PendingRedactions>(room.id(), &target, &record);
+            }
+        })?;
+        Ok(writer.finish(outcome))
     }
 
     /// As [`Inner::take`] judges, without the current state, which says nothing about the past.
@@ -136,6 +179,9 @@ impl Inner {
         let by_current =
             self.check_by_current_state(version, create, pdu, state_before, *current).await?;
         if let Err(reason) = by_current {
+            return Ok(Judgement::SoftFailed(reason));
+        }
+        if let Err(reason) = self.check_policy(view, pdu).await? {
             return Ok(Judgement::SoftFailed(reason));
         }
         Ok(Judgement::Allowed)

@@ -1,7 +1,5 @@
 //! Inviting a user of another server: that server must take the invite before it counts.
 
-use std::sync::Arc;
-
 use events::Pdu;
 use ruma::{OwnedServerName, RoomId, UserId};
 
@@ -59,9 +57,8 @@ impl Rooms {
         }
         let by_target = inner.check_signature_of(view.version, &signed, server).await;
         by_target.map_err(|dropped| malformed(server, &dropped.reason))?;
-        let taken = inner
-            .take(room, Arc::clone(&signed), None, Relay::Everybody, Strictness::Refuse)
-            .await?;
+        let signed = inner.with_recommendation(room, signed).await?;
+        let taken = inner.take(room, signed, None, Relay::Everybody, Strictness::Refuse).await?;
         match taken.submitted {
             Some(submitted) => submitted.durable(inner).await,
             None => Ok(()),

@@ -34,6 +34,7 @@ pub(crate) struct Forged {
     pub(crate) prev_events: Vec<OwnedEventId>,
     pub(crate) auth_events: Vec<OwnedEventId>,
     pub(crate) depth: u64,
+    pub(crate) redacts: Option<OwnedEventId>,
     /// Who signs it.
     pub(crate) signer: String,
     pub(crate) version: &'static RoomVersion,
@@ -76,6 +77,7 @@ impl Forged {
             prev_events: view.extremities.clone(),
             auth_events,
             depth: view.depth + 1,
+            redacts: None,
             signer: sender.server_name().to_string(),
             version: view.version,
         }
@@ -98,7 +100,7 @@ impl Forged {
             auth_events: &self.auth_events,
             depth: self.depth,
             origin_server_ts: crate::world::START,
-            redacts: None,
+            redacts: self.redacts.as_deref(),
         };
         let (key, signer) = (key_of(&self.signer), name(&self.signer));
         let pdu = events::sign_and_build(&template, &key, &signer, self.version);

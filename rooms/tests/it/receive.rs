@@ -5,6 +5,8 @@ mod forks;
 mod gaps;
 mod hostile;
 mod kept_aside;
+mod policy;
+mod redactions;
 mod taken_in;
 mod twice;
 

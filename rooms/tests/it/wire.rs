@@ -17,6 +17,7 @@ use rooms::{
     stream,
 };
 use ruma::{OwnedServerName, RoomId, ServerName};
+use serde_json::value::RawValue;
 use stdx::{ManualClock, Rng};
 use storage::{Position, Store};
 use tokio::sync::Semaphore;
@@ -43,6 +44,7 @@ pub(crate) enum Answer {
     EventAuth(Vec<Bytes>),
     StateIds(StateIds),
     State(FullState),
+    Recommended(Box<RawValue>),
 }
 
 type Mischief = Arc<dyn Fn(&mut Answer) + Send + Sync>;
@@ -83,6 +85,11 @@ pub(crate) fn key_of(server: &str) -> SigningKey {
         seed[index % 32] ^= byte.rotate_left(u32::try_from(index / 32).unwrap_or_default());
     }
     SigningKey::from_seed(&seed, KEY).expect("a key")
+}
+
+/// By which every server of the network recommends events.
+pub(crate) fn policy_key() -> SigningKey {
+    SigningKey::from_seed(&[9; 32], "policy_server").expect("a key")
 }
 
 impl Wire {

@@ -83,6 +83,24 @@ async fn waiting_can_be_given_up_at_any_time() {
 }
 
 #[tokio::test]
+async fn what_comes_between_two_waits_is_told() {
+    let world = World::new().await;
+    let (ada, ben) = (world.user("ada").await, world.user("ben").await);
+    let room = world.shared_room(&[&ada, &ben]).await;
+    let mut connection = open(&world, &ben, None).await;
+    connection.next().await.expect("a batch");
+    for body in ["one", "two"] {
+        tokio::time::pause();
+        let wait = timeout(Duration::from_secs(60), connection.next());
+        wait.await.expect_err("there is nothing to tell");
+        tokio::time::resume();
+        world.say(&room, &ada, body).await;
+        let batch = connection.next().await.expect("a batch");
+        assert_eq!(bodies(joined(&answer(&batch), &room)), [body]);
+    }
+}
+
+#[tokio::test]
 async fn stopping_ends_a_connection() {
     let world = World::new().await;
     let ada = world.user("ada").await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use events::Pdu;
 use rooms::{
     Error, Rooms, StoredEvent,
     peers::{IncomingInvite, MissingQuery},
@@ -17,7 +18,7 @@ use ruma::{
 };
 use serde_json::{json, value::RawValue, value::to_raw_value};
 
-use super::{Answer, KEY, Wire};
+use super::{Answer, KEY, Wire, policy_key};
 
 /// One server's end of the network.
 pub(super) struct Caller {
@@ -308,9 +309,16 @@ impl RemoteServers for Caller {
         Box::pin(std::future::ready(Err(error)))
     }
 
-    fn policy_sign<'a>(&'a self, server: &'a ServerName, _pdu: Bytes) -> Remote<'a, Box<RawValue>> {
-        let reason = "no part of the network".to_owned();
-        let error = RemoteError::Unreachable { server: server.to_owned(), reason };
-        Box::pin(std::future::ready(Err(error)))
+    fn policy_sign<'a>(&'a self, server: &'a ServerName, pdu: Bytes) -> Remote<'a, Box<RawValue>> {
+        answered!(self, "policy_sign", server, Recommended, async |peer: Rooms| {
+            let room = events::peek(&pdu).ok().and_then(|peeked| peeked.room_id);
+            let room = room.ok_or(Error::NotFound("the room"))?;
+            let view = peer.room(&room).await?.ok_or(Error::NotFound("the room"))?;
+            let pdu = Pdu::from_json(pdu, view.version)
+                .map_err(|error| Error::InvalidParam(error.to_string()))?;
+            let signature = events::policy_signature(&pdu, &policy_key(), view.version);
+            let answer = json!({ server: { "ed25519:policy_server": signature } });
+            Ok(to_raw_value(&answer).expect("JSON"))
+        })
     }
 }

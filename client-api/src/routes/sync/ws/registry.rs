@@ -8,7 +8,7 @@ use std::{
 use accounts::Session;
 use parking_lot::Mutex;
 use ruma::{OwnedDeviceId, OwnedUserId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, futures::Notified};
 
 /// Milliseconds for which a ticket is good.
 const TICKET_LIFE_MS: u64 = 30_000;
@@ -42,8 +42,8 @@ pub(super) struct Place {
 
 impl Place {
     /// Resolves when a newer socket takes this one's place.
-    pub(super) async fn replaced(&self) {
-        self.replaced.notified().await;
+    pub(super) fn replaced(&self) -> Notified<'_> {
+        self.replaced.notified()
     }
 }
 

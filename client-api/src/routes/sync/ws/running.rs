@@ -93,8 +93,6 @@ pub(super) async fn sync_params(
 
 pub(super) struct Running {
     pub(super) connection: Connection,
-    /// Where the client is, or will be once it has read what was sent.
-    pub(super) pos: Option<String>,
     window: usize,
     /// Without memory of its own while it is empty.
     unacked: VecDeque<Unacked>,
@@ -109,8 +107,8 @@ struct Unacked {
 }
 
 impl Running {
-    pub(super) fn new(connection: Connection, pos: Option<String>, window: usize) -> Self {
-        Self { connection, pos, window, unacked: VecDeque::new() }
+    pub(super) fn new(connection: Connection, window: usize) -> Self {
+        Self { connection, window, unacked: VecDeque::new() }
     }
 
     /// Whether one more batch may be sent.

@@ -271,7 +271,6 @@ impl Socket {
                 return Err(End::Restart);
             }
         };
-        running.pos = Some(batch.pos.clone());
         let body = match self.mode {
             Mode::Enveloped => {
                 let seq = self.next_seq;

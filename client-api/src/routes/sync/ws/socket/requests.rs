@@ -73,19 +73,18 @@ impl Socket {
         // The old one goes first: it must not count as delivered what the new one repeats.
         self.running = None;
         let sync = self.pieces().sync.clone();
-        let pos = params.since.clone();
         let connection = sync.connection(&session.user_id, &session.device_id, params).await;
         let connection = connection.map_err(|error| match error {
             SyncError::InvalidToken => Error::unknown_pos(),
             other => other.into(),
         })?;
-        self.running = Some(Box::new(Running::new(connection, pos, window)));
+        self.running = Some(Box::new(Running::new(connection, window)));
         Ok(json!({}))
     }
 
     fn stop_sync(&mut self) -> Result<Value, Error> {
         let running = self.running.take().ok_or_else(|| Error::not_found("No sync is running"))?;
-        Ok(json!({ "pos": running.pos }))
+        Ok(json!({ "pos": running.connection.pos() }))
     }
 
     async fn acknowledge(&mut self, session: &Session, request: &Request) -> Result<Value, Error> {
