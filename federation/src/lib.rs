@@ -23,10 +23,10 @@ mod inbound;
 mod routes;
 mod transactions;
 
-pub use client::{Client, Limits, Lookup, RequestError, Resolver, Service};
+pub use client::{Answer, Client, Limits, Lookup, RequestError, Resolver, Service};
 pub use config::Config;
 pub use inbound::{Inbound, Pieces};
 pub use keys::KeyRing;
 pub use remote::Remote;
 pub use routes::router;
-pub use sender::{Sender, SenderPieces};
+pub use sender::{Sender, SenderPieces, Sending, Transport};

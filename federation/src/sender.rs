@@ -10,6 +10,8 @@ mod outbox;
 mod pending;
 mod presence;
 mod queue;
+mod transaction;
+mod transport;
 mod typing;
 
 use std::{
@@ -24,13 +26,19 @@ use rooms::Rooms;
 use ruma::{OwnedServerName, ServerName};
 use stdx::{Rng, SharedClock, Tasks};
 use storage::Store;
+use tokio::sync::Semaphore;
 
 use self::{outbox::Outbox, queue::Destination};
 use crate::{Client, Config};
 
+pub use self::transport::{Sending, Transport};
+
+/// Destinations that failed before and are being tried at the same time.
+const SUSPECTS: usize = 64;
+
 /// What the sender is made of.
-pub struct SenderPieces {
-    pub client: Client,
+pub struct SenderPieces<T = Client> {
+    pub client: T,
     pub store: Store,
     pub clock: SharedClock,
     pub rng: Rng,
@@ -47,7 +55,7 @@ pub struct Sender {
 
 struct Inner {
     config: Config,
-    client: Client,
+    transport: Arc<dyn Transport>,
     clock: SharedClock,
     rng: Rng,
     tasks: Tasks,
@@ -55,6 +63,7 @@ struct Inner {
     presence: ::presence::Presence,
     outbox: Outbox,
     reach: Reach,
+    suspects: Semaphore,
     destinations: Mutex<HashMap<OwnedServerName, Arc<Destination>>>,
     /// With the number of this start, no transaction has the id of another: a peer answers an id that
     /// it knows without looking at what is in the transaction.
@@ -64,12 +73,16 @@ struct Inner {
 
 impl Sender {
     /// Spawns what follows the log, and a task for each destination that something waits for.
-    pub fn new(config: Config, pieces: SenderPieces) -> Self {
+    pub fn new<T: Transport>(config: Config, pieces: SenderPieces<T>) -> Self {
         let SenderPieces { client, store, clock, rng, tasks, rooms, presence } = pieces;
+        // What happens before the tasks have begun is theirs too.
+        let (now, seen) = (store.log().position(), presence.sequence());
+        let (typing, states) = (rooms.typing_changes(), presence.changes());
         let inner = Inner {
             config,
-            client,
+            transport: Arc::new(client),
             clock,
+            suspects: Semaphore::new(SUSPECTS),
             boot: rng.next_u64(),
             rng,
             rooms,
@@ -81,14 +94,15 @@ impl Sender {
             tasks: tasks.clone(),
         };
         let sender = Self { inner: Arc::new(inner) };
-        tasks.spawn_until_stopped("federation log", sender.clone().follow_log());
-        tasks.spawn_until_stopped("federation typing", sender.clone().follow_typing());
-        tasks.spawn_until_stopped("federation presence", sender.clone().follow_presence());
+        tasks.spawn_until_stopped("federation log", sender.clone().follow_log(now));
+        tasks.spawn_until_stopped("federation typing", sender.clone().follow_typing(typing));
+        let follow_presence = sender.clone().follow_presence(states, seen);
+        tasks.spawn_until_stopped("federation presence", follow_presence);
         sender
     }
 
     /// A server made contact: what waits for it is tried at once.
-    pub(crate) fn heard_from(&self, server: &ServerName) {
+    pub fn heard_from(&self, server: &ServerName) {
         let destination = self.inner.destinations.lock().get(server).cloned();
         if let Some(destination) = destination {
             destination.heard_from();
@@ -110,16 +124,20 @@ impl Sender {
     fn wake(&self, server: &ServerName) {
         let destination = self.destination(server);
         if destination.start() {
-            let this = self.clone();
-            self.inner.tasks.spawn_until_stopped("federation queue", async move {
-                this.run_queue(&destination).await;
-            });
+            self.spawn_queue(destination);
         }
+    }
+
+    fn spawn_queue(&self, destination: Arc<Destination>) {
+        let this = self.clone();
+        self.inner.tasks.spawn_until_stopped("federation queue", async move {
+            this.run_queue(&destination).await;
+        });
     }
 
     /// Other servers in a room.
     async fn servers_in(&self, room: &ruma::RoomId) -> Vec<OwnedServerName> {
-        let own = self.inner.client.server_name();
+        let own = self.inner.rooms.server_name();
         match self.inner.rooms.room(room).await {
             Ok(Some(view)) if view.local_joined.is_empty() => Vec::new(),
             Ok(Some(view)) => view.servers.keys().filter(|name| *name != own).cloned().collect(),

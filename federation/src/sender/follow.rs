@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rooms::{ReceiptFact, RelayFact, RoomEventFact, stream};
 use ruma::{OwnedRoomId, RoomId, ServerName, events::room::member::MembershipState};
-use storage::LoggedFact;
+use storage::{LoggedFact, Position};
 
 use super::{
     Sender,
@@ -18,17 +18,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 const CHECKPOINT: u64 = 100_000;
 
 impl Sender {
-    pub(super) async fn follow_log(self) {
+    /// `now`: where the log ended when the sender was made.
+    pub(super) async fn follow_log(self, now: Position) {
         let outbox = &self.inner.outbox;
         let store = outbox.store().clone();
-        let from = loop {
-            match outbox.followed().await {
-                // What happened before this server federated was nobody else's business.
-                Ok(known) => break known.unwrap_or_else(|| store.log().position()),
-                Err(error) => tracing::error!(%error, "the outbox cannot be read"),
-            }
-            tokio::time::sleep(PAUSE).await;
-        };
+        let from = self.start_of_log(now).await;
         self.wake_all().await;
         let mut written = from;
         let mut follower = store.follow(from);
@@ -54,9 +48,27 @@ impl Sender {
             for server in relayed.iter().flat_map(|relayed| &relayed.servers) {
                 self.wake(server);
             }
-            for fact in facts.iter() {
+            // What need not arrive is not told again after a restart.
+            for fact in facts.iter().filter(|fact| fact.position > now) {
                 self.notice(fact).await;
             }
+        }
+    }
+
+    /// Up to where the log is done with. What happened before this server federated is nobody else's
+    /// business; from then on all is, so the start is written down.
+    async fn start_of_log(&self, now: Position) -> Position {
+        let outbox = &self.inner.outbox;
+        loop {
+            match outbox.followed().await {
+                Ok(Some(followed)) => return followed,
+                Ok(None) => match outbox.add(&[], now).await {
+                    Ok(()) => return now,
+                    Err(error) => tracing::error!(%error, "the outbox cannot be written"),
+                },
+                Err(error) => tracing::error!(%error, "the outbox cannot be read"),
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -92,7 +104,7 @@ impl Sender {
     }
 
     async fn notice_receipt(&self, room: OwnedRoomId, receipt: ReceiptFact) {
-        let is_local = receipt.user_id.server_name() == self.inner.client.server_name();
+        let is_local = receipt.user_id.server_name() == self.inner.rooms.server_name();
         if !is_local || receipt.kind != "m.read" {
             return;
         }

@@ -75,6 +75,27 @@ impl Table for Followed {
     type Value = FollowedRecord;
 }
 
+/// How often a server has failed in a row; no row for one that answers.
+struct Failures;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct FailuresRecord {
+    failures: u32,
+}
+
+impl Versioned for FailuresRecord {
+    const VERSION: u8 = 1;
+    type Previous = First;
+}
+
+impl Table for Failures {
+    const NAME: &'static str = "federation_failures";
+    /// Destination.
+    type Partition = String;
+    type Sort = ();
+    type Value = FailuresRecord;
+}
+
 /// Something for some servers.
 pub(super) struct Relayed {
     pub(super) position: Position,
@@ -95,7 +116,7 @@ impl Outbox {
         &self.store
     }
 
-    /// `None` before the first event.
+    /// `None` before the first start.
     pub(super) async fn followed(&self) -> Result<Option<Position>, ReadError> {
         let record = self.store.get::<Followed>(0, ()).await?;
         Ok(record.map(|record| record.position))
@@ -164,6 +185,25 @@ impl Outbox {
         for position in positions {
             batch.delete::<Events>(server.as_str(), *position);
         }
+        self.store.submit(batch).map(drop)
+    }
+
+    pub(super) async fn failures(&self, server: &ServerName) -> Result<u32, ReadError> {
+        let record = self.store.get::<Failures>(server.as_str(), ()).await?;
+        Ok(record.map_or(0, |record| record.failures))
+    }
+
+    /// Returns before that is durable: the server would only be tried sooner after a crash.
+    pub(super) fn set_failures(
+        &self,
+        server: &ServerName,
+        failures: u32,
+    ) -> Result<(), CommitError> {
+        let mut batch = Batch::new();
+        match failures {
+            0 => batch.delete::<Failures>(server.as_str(), ()),
+            failures => batch.put::<Failures>(server.as_str(), (), &FailuresRecord { failures }),
+        };
         self.store.submit(batch).map(drop)
     }
 

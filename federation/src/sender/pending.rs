@@ -10,8 +10,11 @@ use super::edu;
 
 /// Notices of one kind that wait for one destination; more are dropped, since the newest will do.
 const WAITING_MAX: usize = 10_000;
-/// Receipts and typists of one transaction.
-const PER_TRANSACTION: usize = 40;
+/// Typists of one transaction, each in an EDU.
+const TYPISTS_MAX: usize = 20;
+/// Receipts of one transaction, and the EDUs that they fit in.
+const RECEIPTS_MAX: usize = 500;
+const RECEIPT_EDUS_MAX: usize = 20;
 
 type ReceiptKey = (OwnedRoomId, OwnedUserId, String);
 
@@ -24,14 +27,15 @@ pub(super) struct Pending {
 
 impl Pending {
     pub(super) fn add_receipt(&mut self, key: ReceiptKey, event_id: OwnedEventId, ts: u64) {
-        if self.receipts.len() < WAITING_MAX {
+        if self.receipts.len() < WAITING_MAX || self.receipts.contains_key(&key) {
             self.receipts.insert(key, (event_id, ts));
         }
     }
 
     pub(super) fn add_typing(&mut self, room: OwnedRoomId, user: OwnedUserId, types: bool) {
-        if self.typing.len() < WAITING_MAX {
-            self.typing.insert((room, user), types);
+        let key = (room, user);
+        if self.typing.len() < WAITING_MAX || self.typing.contains_key(&key) {
+            self.typing.insert(key, types);
         }
     }
 
@@ -53,12 +57,11 @@ impl Pending {
     /// Who is out of reach for long need not hear of who typed when.
     pub(super) fn forget_moments(&mut self) {
         self.typing.clear();
-        self.presence.clear();
     }
 
     pub(super) fn take_notices(&mut self) -> Vec<Bytes> {
         let mut edus = Vec::new();
-        for _ in 0..PER_TRANSACTION.min(self.typing.len()) {
+        for _ in 0..TYPISTS_MAX.min(self.typing.len()) {
             let Some(((room, user), typing)) = self.typing.pop_first() else { break };
             let content = json!({ "room_id": room, "user_id": user, "typing": typing });
             edus.push(edu("m.typing", &content));
@@ -70,24 +73,27 @@ impl Pending {
     /// One receipt of a user in a room per EDU: those of threads go into further ones.
     fn take_receipts(&mut self) -> Vec<Bytes> {
         let mut edus: Vec<Map<String, Value>> = Vec::new();
-        for _ in 0..PER_TRANSACTION.min(self.receipts.len()) {
-            let Some(((room, user, thread), (event_id, ts))) = self.receipts.pop_first() else {
-                break;
-            };
-            let mut data = json!({ "ts": ts });
-            if !thread.is_empty() {
-                data["thread_id"] = thread.into();
-            }
-            let receipt = json!({ "event_ids": [event_id], "data": data });
+        for _ in 0..RECEIPTS_MAX {
+            let Some((key, (event_id, ts))) = self.receipts.pop_first() else { break };
+            let (room, user, thread) = &key;
             let is_free = |edu: &Map<String, Value>| {
                 edu.get(room.as_str()).is_none_or(|kinds| kinds["m.read"][user.as_str()].is_null())
             };
-            let at = edus.iter().position(is_free).unwrap_or_else(|| {
+            let at = edus.iter().position(is_free);
+            if at.is_none() && edus.len() == RECEIPT_EDUS_MAX {
+                self.receipts.insert(key, (event_id, ts));
+                break;
+            }
+            let at = at.unwrap_or_else(|| {
                 edus.push(Map::new());
                 edus.len() - 1
             });
+            let mut data = json!({ "ts": ts });
+            if !thread.is_empty() {
+                data["thread_id"] = thread.as_str().into();
+            }
             let kinds = edus[at].entry(room.as_str()).or_insert_with(|| json!({ "m.read": {} }));
-            kinds["m.read"][user.as_str()] = receipt;
+            kinds["m.read"][user.as_str()] = json!({ "event_ids": [event_id], "data": data });
         }
         edus.into_iter().map(|content| edu("m.receipt", &Value::Object(content))).collect()
     }

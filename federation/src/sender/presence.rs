@@ -7,18 +7,26 @@ use std::{
     time::Duration,
 };
 
+use ::presence::PresenceChange;
 use parking_lot::Mutex;
 use ruma::{
     OwnedServerName, OwnedUserId, RoomId, ServerName, UserId,
     events::room::member::MembershipState, presence::PresenceState,
 };
 use serde_json::{Value, json};
-use tokio::{sync::broadcast::error::RecvError, time::Instant};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::Instant,
+};
 
 use super::Sender;
 
 /// States in one EDU.
 pub(super) const STATES_MAX: usize = 50;
+/// EDUs in one transaction.
+pub(super) const EDUS_MAX: usize = 20;
+/// A server with more members in a room is not new there. Several may have joined in one moment.
+const FIRST_MEMBERS: u64 = 3;
 /// For how long it is remembered which servers share a room with a user.
 const FRESH: Duration = Duration::from_secs(60);
 /// Users of whom that is remembered.
@@ -34,38 +42,39 @@ pub(super) struct Reach(Mutex<HashMap<OwnedUserId, Known>>);
 type Known = (Instant, Arc<[OwnedServerName]>);
 
 impl Sender {
-    pub(super) async fn follow_presence(self) {
-        let mut changes = self.inner.presence.changes();
+    /// `seen`: the sequence that the changes go on from.
+    pub(super) async fn follow_presence(
+        self,
+        mut changes: Receiver<PresenceChange>,
+        mut seen: u64,
+    ) {
+        let presence = &self.inner.presence;
         let mut refresh = tokio::time::interval(REFRESH);
         refresh.tick().await;
         let mut online: BTreeSet<OwnedUserId> = BTreeSet::new();
         loop {
-            tokio::select! {
-                change = changes.recv() => {
-                    let user = match change {
-                        Ok(change) => change.user_id,
-                        Err(RecvError::Lagged(_)) => continue,
-                        Err(RecvError::Closed) => return,
-                    };
-                    if user.server_name() != self.inner.client.server_name() {
-                        continue;
+            let changed = tokio::select! {
+                change = changes.recv() => match change {
+                    Ok(change) => {
+                        seen = change.sequence;
+                        vec![change.user_id]
                     }
-                    self.tell_of(&user).await;
-                    match self.inner.presence.get_cached(&user) {
-                        Some(now) if now.presence != PresenceState::Offline => {
-                            online.insert(user);
-                        }
-                        _ => {
-                            online.remove(&user);
-                        }
+                    Err(RecvError::Lagged(_)) => {
+                        let missed = presence.changed_since(seen).unwrap_or_default();
+                        missed.into_iter().map(|(user, _)| user).collect()
                     }
-                }
+                    Err(RecvError::Closed) => return,
+                },
                 // Otherwise the others take them for gone.
-                _ = refresh.tick() => {
-                    for user in online.clone() {
-                        self.tell_of(&user).await;
-                    }
-                }
+                _ = refresh.tick() => online.iter().cloned().collect(),
+            };
+            let own = self.inner.rooms.server_name();
+            for user in changed.into_iter().filter(|user| user.server_name() == own) {
+                self.tell_of(&user).await;
+                match presence.get_cached(&user) {
+                    Some(now) if now.presence != PresenceState::Offline => online.insert(user),
+                    _ => online.remove(&user),
+                };
             }
         }
     }
@@ -77,8 +86,11 @@ impl Sender {
     }
 
     fn tell_of_to(&self, user: &UserId, server: &ServerName) {
-        self.destination(server).pending.lock().add_presence(user.to_owned());
-        self.wake(server);
+        let destination = self.destination(server);
+        destination.pending.lock().add_presence(user.to_owned());
+        if destination.start_quietly() {
+            self.spawn_queue(destination);
+        }
     }
 
     async fn reach_of(&self, user: &UserId) -> Arc<[OwnedServerName]> {
@@ -114,7 +126,7 @@ impl Sender {
             let presence = self.inner.presence.get_cached(user);
             presence.is_some_and(|now| now.presence != PresenceState::Offline)
         };
-        if user.server_name() == self.inner.client.server_name() {
+        if user.server_name() == self.inner.rooms.server_name() {
             if is_there(user) {
                 for server in self.servers_in(room).await {
                     self.tell_of_to(user, &server);
@@ -123,10 +135,14 @@ impl Sender {
             return;
         }
         let Ok(Some(view)) = self.inner.rooms.room(room).await else { return };
+        let server = user.server_name();
+        if view.servers.get(server).is_some_and(|members| *members > FIRST_MEMBERS) {
+            return;
+        }
         for local in view.local_joined.iter() {
             self.inner.reach.0.lock().remove(local);
             if is_there(local) {
-                self.tell_of_to(local, user.server_name());
+                self.tell_of_to(local, server);
             }
         }
     }

@@ -6,25 +6,25 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Method;
 use parking_lot::Mutex;
-use ruma::{OwnedServerName, ServerName};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use ruma::OwnedServerName;
 use storage::Position;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{Sender, edu, pending::Pending, presence::STATES_MAX};
-use crate::Limits;
+use super::{
+    Sender,
+    pending::Pending,
+    transaction::{PDUS_MAX, Rows, Transaction, Verdict, judge},
+};
+use crate::{RequestError, client::Answer};
 
-const PDUS_MAX: usize = 50;
-/// Messages to devices in one transaction, of the hundred EDUs that it may hold.
-const TO_DEVICE_MAX: usize = 40;
-const LIMITS: Limits = Limits { time: Duration::from_secs(60), body: 4 << 20 };
 /// Beyond this pause it is of no use to keep who typed when.
 const LONG_PAUSE: Duration = Duration::from_secs(60);
-/// The pause after a failure of our own store.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Destinations that failed before the start are tried within this time of it, not all at once.
+const START_SPREAD: Duration = Duration::from_secs(5);
+/// A server that makes contact is tried at once, but so many times at most in the shortest pause: it
+/// may be able to ask and not to answer.
+const CONTACTS: u32 = 4;
 
 pub(super) struct Destination {
     pub(super) server: OwnedServerName,
@@ -35,28 +35,26 @@ pub(super) struct Destination {
     news: Notify,
     /// The server was heard of.
     contact: Notify,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct State {
-    /// In a row.
+pub(super) struct State {
+    /// `None` before it was looked up how often the server failed before the start.
+    stored_failures: Option<u32>,
+    /// In a row, and since the server made contact.
     failures: u32,
+    /// When it was last tried.
+    tried: Option<Instant>,
+    /// Refusals of single things in a row.
+    refusals: u32,
+    /// Set after a refusal: so much is put into a transaction, to find out what is not liked.
+    pub(super) limit: Option<usize>,
     /// Events up to there were answered.
-    answered: Position,
+    pub(super) answered: Position,
     /// Messages to devices up to there were answered.
-    answered_to_device: Position,
-    last_presence: Option<Instant>,
-}
-
-/// A transaction that has not been answered.
-struct Transaction {
-    id: String,
-    body: Bytes,
-    /// Of the events in it.
-    positions: Vec<Position>,
-    /// Of the messages to devices.
-    to_device: Vec<Position>,
+    pub(super) answered_to_device: Position,
+    pub(super) last_presence: Option<Instant>,
 }
 
 impl Destination {
@@ -74,6 +72,11 @@ impl Destination {
     /// Whether the caller must start the task.
     pub(super) fn start(&self) -> bool {
         self.news.notify_one();
+        self.start_quietly()
+    }
+
+    /// As [`start`](Self::start), for what a running task finds when it is time for it.
+    pub(super) fn start_quietly(&self) -> bool {
         !self.running.swap(true, Ordering::AcqRel)
     }
 
@@ -86,6 +89,7 @@ impl Destination {
 
 impl Sender {
     pub(super) async fn run_queue(&self, destination: &Destination) {
+        self.recall(destination).await;
         loop {
             match self.next_transaction(destination).await {
                 Some(transaction) => self.deliver(destination, transaction).await,
@@ -95,7 +99,7 @@ impl Sender {
                     // Whoever came since the look above saw a task running.
                     let is_idle = !destination.pending.lock().is_urgent()
                         && !destination.pending.lock().has_presence()
-                        && self.has_no_events(destination).await;
+                        && self.has_empty_outbox(destination).await;
                     if is_idle || destination.running.swap(true, Ordering::AcqRel) {
                         return;
                     }
@@ -104,13 +108,37 @@ impl Sender {
         }
     }
 
-    async fn has_no_events(&self, destination: &Destination) -> bool {
-        let after = destination.state.lock().answered;
-        let next = self.inner.outbox.next(&destination.server, after, 1).await;
-        let after = destination.state.lock().answered_to_device;
-        let messages = self.inner.outbox.next_to_device(&destination.server, after, 1).await;
-        next.map_or(true, |events| events.is_empty())
-            && messages.map_or(true, |messages| messages.is_empty())
+    /// Who did not answer before the start is not taken for healthy.
+    async fn recall(&self, destination: &Destination) {
+        if destination.state.lock().stored_failures.is_some() {
+            return;
+        }
+        let failures = self.inner.outbox.failures(&destination.server).await;
+        let failures = failures.unwrap_or_else(|error| {
+            tracing::error!(%error, "the outbox cannot be read");
+            0
+        });
+        {
+            let mut state = destination.state.lock();
+            state.stored_failures = Some(failures);
+            state.failures = failures;
+        }
+        if failures > 0 {
+            let spread = u64::try_from(START_SPREAD.as_millis()).unwrap_or(u64::MAX);
+            let wait = Duration::from_millis(self.inner.rng.below(spread));
+            self.wait(destination, wait).await;
+        }
+    }
+
+    async fn has_empty_outbox(&self, destination: &Destination) -> bool {
+        let (after, after_to_device) = {
+            let state = destination.state.lock();
+            (state.answered, state.answered_to_device)
+        };
+        let (outbox, server) = (&self.inner.outbox, &destination.server);
+        // If it cannot be read it is not known to be empty.
+        matches!(outbox.next(server, after, 1).await.as_deref(), Ok([]))
+            && matches!(outbox.next_to_device(server, after_to_device, 1).await.as_deref(), Ok([]))
     }
 
     /// Presence alone waits until its interval is over. `false` if none waits.
@@ -128,137 +156,100 @@ impl Sender {
         true
     }
 
-    async fn next_transaction(&self, destination: &Destination) -> Option<Transaction> {
-        let outbox = &self.inner.outbox;
-        let rows = loop {
-            let after = destination.state.lock().answered;
-            match outbox.next(&destination.server, after, PDUS_MAX).await {
-                Ok(rows) => break rows,
-                Err(error) => tracing::error!(%error, "the outbox cannot be read"),
-            }
-            tokio::time::sleep(PAUSE).await;
-        };
-        let mut pdus = Vec::with_capacity(rows.len());
-        let mut positions = Vec::with_capacity(rows.len());
-        for (position, event_id) in rows {
-            match self.inner.rooms.event_by_id(&event_id).await {
-                Ok(Some(event)) => pdus.push(event.pdu.json().clone()),
-                Ok(None) => tracing::warn!(%event_id, "an event to send is not there any more"),
-                Err(error) => {
-                    tracing::error!(%error, %event_id, "an event to send cannot be read");
-                    break;
-                }
-            }
-            positions.push(position);
-        }
-        let messages = self.next_to_device(destination).await;
-        let mut edus: Vec<Bytes> =
-            messages.iter().filter_map(|(_, content)| to_device_edu(content)).collect();
-        let to_device: Vec<Position> = messages.into_iter().map(|(at, _)| at).collect();
-        edus.extend(destination.pending.lock().take_notices());
-        edus.extend(self.due_presence(destination, !positions.is_empty()).await);
-        if pdus.is_empty() && edus.is_empty() {
-            self.settle(destination, &positions, &to_device);
-            return None;
-        }
-        let txn = self.inner.next_txn.fetch_add(1, Ordering::Relaxed);
-        Some(Transaction {
-            id: format!("{:x}.{txn}", self.inner.boot),
-            body: self.body(&pdus, &edus),
-            positions,
-            to_device,
-        })
-    }
-
-    async fn next_to_device(&self, destination: &Destination) -> Vec<(Position, Bytes)> {
-        let after = destination.state.lock().answered_to_device;
-        let outbox = &self.inner.outbox;
-        let next = outbox.next_to_device(&destination.server, after, TO_DEVICE_MAX).await;
-        next.unwrap_or_else(|error| {
-            tracing::error!(%error, "the outbox cannot be read");
-            Vec::new()
-        })
-    }
-
-    /// Presence, if it is time for it or if something is sent anyway.
-    async fn due_presence(&self, destination: &Destination, sends: bool) -> Option<Bytes> {
-        let interval = self.inner.config.presence_interval;
-        let is_due = destination
-            .state
-            .lock()
-            .last_presence
-            .is_none_or(|last| Instant::now() >= last + interval);
-        if !is_due && !sends {
-            return None;
-        }
-        let users = destination.pending.lock().take_presence(STATES_MAX);
-        if users.is_empty() {
-            return None;
-        }
-        destination.state.lock().last_presence = Some(Instant::now());
-        Some(edu("m.presence", &self.presence_of(&users).await))
-    }
-
-    fn body(&self, pdus: &[Bytes], edus: &[Bytes]) -> Bytes {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            origin: &'a ServerName,
-            origin_server_ts: u64,
-            pdus: Vec<&'a RawValue>,
-            edus: Vec<&'a RawValue>,
-        }
-        fn raw(jsons: &[Bytes]) -> Vec<&RawValue> {
-            jsons.iter().filter_map(|json| serde_json::from_slice(json).ok()).collect()
-        }
-        let body = Body {
-            origin: self.inner.client.server_name(),
-            origin_server_ts: self.inner.clock.now_ms(),
-            pdus: raw(pdus),
-            edus: raw(edus),
-        };
-        serde_json::to_vec(&body).expect("names, numbers and JSON are JSON").into()
-    }
-
     /// Ends when the transaction was answered.
     async fn deliver(&self, destination: &Destination, transaction: Transaction) {
         let server = &destination.server;
         let path = format!("/_matrix/federation/v1/send/{}", transaction.id);
         loop {
-            let client = &self.inner.client;
-            let body = Some(transaction.body.clone());
-            let answer = client.request(server, Method::PUT, &path, body, LIMITS).await;
-            let problem = match answer {
-                Ok(answer) if answer.status.is_success() => {
-                    log_errors(server, &answer.body);
-                    destination.state.lock().failures = 0;
-                    break;
+            let answer = self.attempt(destination, &path, transaction.body.clone()).await;
+            // If there is none, the server made contact meanwhile.
+            let Some(answer) = answer else { continue };
+            match judge(server, answer) {
+                Verdict::Taken => {
+                    self.settle(destination, &transaction.rows);
+                    self.taken(destination);
+                    return;
                 }
-                // It will not like the same any better later.
-                Ok(answer) if matches!(answer.status.as_u16(), 400 | 413) => {
-                    let body = String::from_utf8_lossy(&answer.body).into_owned();
-                    tracing::warn!(%server, status = %answer.status, body, "a transaction is refused");
-                    break;
+                Verdict::Refused(reason) => {
+                    return self.refused(destination, &transaction, &reason).await;
                 }
-                Ok(answer) => answer.status.to_string(),
-                Err(error) => error.to_string(),
-            };
-            self.pause(destination, &problem).await;
+                Verdict::None(problem) => self.pause(destination, &problem).await,
+            }
         }
-        self.settle(destination, &transaction.positions, &transaction.to_device);
+    }
+
+    /// One try. It is broken off if the server makes contact after it failed before: what was sent
+    /// while it was gone may take its time to find that out.
+    async fn attempt(
+        &self,
+        destination: &Destination,
+        path: &str,
+        body: Bytes,
+    ) -> Option<Result<Answer, RequestError>> {
+        let request = async {
+            destination.state.lock().tried = Some(Instant::now());
+            self.inner.transport.put(&destination.server, path, body).await
+        };
+        if destination.state.lock().failures == 0 {
+            return Some(request.await);
+        }
+        let in_turn = async {
+            let _turn = self.inner.suspects.acquire().await;
+            request.await
+        };
+        tokio::select! {
+            answer = in_turn => Some(answer),
+            () = destination.contact.notified() => {
+                self.contacted(destination).await;
+                None
+            }
+        }
+    }
+
+    fn taken(&self, destination: &Destination) {
+        let mut state = destination.state.lock();
+        state.failures = 0;
+        state.refusals = 0;
+        state.limit = state.limit.map(|limit| limit * 2).filter(|limit| *limit < PDUS_MAX);
+        if state.stored_failures.is_some_and(|failures| failures > 0) {
+            state.stored_failures = Some(0);
+            self.note_failures(destination, 0);
+        }
+    }
+
+    /// The server does not want something of it: what that is comes out by sending less at a time.
+    async fn refused(&self, destination: &Destination, transaction: &Transaction, reason: &str) {
+        let (server, rows) = (&destination.server, &transaction.rows);
+        tracing::warn!(%server, reason, things = rows.len(), "a transaction is refused");
+        if rows.len() > 1 || (rows.len() == 1 && transaction.has_notices) {
+            destination.state.lock().limit = Some((rows.len() / 2).max(1));
+            return;
+        }
+        self.settle(destination, rows);
+        let refusals = {
+            let mut state = destination.state.lock();
+            state.refusals += u32::try_from(rows.len()).unwrap_or(1);
+            state.refusals
+        };
+        // A server that refuses everything is not asked the more often for it.
+        if refusals > 1 {
+            self.pause(destination, reason).await;
+        }
     }
 
     /// What was answered, or cannot be sent any more, need not be kept.
-    fn settle(&self, destination: &Destination, positions: &[Position], to_device: &[Position]) {
+    pub(super) fn settle(&self, destination: &Destination, rows: &Rows) {
         {
             let mut state = destination.state.lock();
-            state.answered = positions.last().copied().unwrap_or(state.answered);
-            let last = to_device.last().copied();
+            state.answered = rows.events.last().copied().unwrap_or(state.answered);
+            let last = rows.to_device.last().copied();
             state.answered_to_device = last.unwrap_or(state.answered_to_device);
         }
-        if positions.is_empty() && to_device.is_empty() {
+        if rows.len() == 0 {
             return;
         }
-        if let Err(error) = self.inner.outbox.remove(&destination.server, positions, to_device) {
+        let Rows { events, to_device } = rows;
+        if let Err(error) = self.inner.outbox.remove(&destination.server, events, to_device) {
             // They are sent again after a restart, and known then.
             tracing::error!(%error, "the outbox cannot be written");
         }
@@ -270,8 +261,10 @@ impl Sender {
         let failures = {
             let mut state = destination.state.lock();
             state.failures = state.failures.saturating_add(1);
+            state.stored_failures = Some(state.failures);
             state.failures
         };
+        self.note_failures(destination, failures);
         let doubled = config.retry_min.saturating_mul(1 << (failures - 1).min(20));
         // Between 0.8 and 1.4: those who failed together do not come back together.
         let jitter = 0.8 + 0.6 * self.inner.rng.below(1000) as f64 / 1000.0;
@@ -280,35 +273,30 @@ impl Sender {
         if pause > LONG_PAUSE {
             destination.pending.lock().forget_moments();
         }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = destination.contact.notified() => {}
+        self.wait(destination, pause).await;
+    }
+
+    fn note_failures(&self, destination: &Destination, failures: u32) {
+        if let Err(error) = self.inner.outbox.set_failures(&destination.server, failures) {
+            tracing::debug!(%error, "who does not answer was not written");
         }
     }
-}
 
-fn to_device_edu(content: &[u8]) -> Option<Bytes> {
-    #[derive(Serialize)]
-    struct Edu<'a> {
-        edu_type: &'static str,
-        content: &'a RawValue,
+    async fn wait(&self, destination: &Destination, pause: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = destination.contact.notified() => self.contacted(destination).await,
+        }
     }
-    let edu_type = "m.direct_to_device";
-    let content = serde_json::from_slice(content).ok()?;
-    serde_json::to_vec(&Edu { edu_type, content }).ok().map(Bytes::from)
-}
 
-/// What a server did not take of a transaction that it answered is not sent again.
-fn log_errors(server: &OwnedServerName, answer: &[u8]) {
-    #[derive(Deserialize)]
-    struct Answer {
-        #[serde(default)]
-        pdus: std::collections::BTreeMap<String, serde_json::Value>,
-    }
-    let Ok(Answer { pdus }) = serde_json::from_slice(answer) else { return };
-    for (event_id, verdict) in pdus {
-        if let Some(error) = verdict.get("error").and_then(serde_json::Value::as_str) {
-            tracing::info!(%server, event_id, error, "an event was not taken");
+    async fn contacted(&self, destination: &Destination) {
+        let tried = {
+            let mut state = destination.state.lock();
+            state.failures = 0;
+            state.tried
+        };
+        if let Some(tried) = tried {
+            tokio::time::sleep_until(tried + self.inner.config.retry_min / CONTACTS).await;
         }
     }
 }

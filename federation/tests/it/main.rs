@@ -8,3 +8,4 @@ mod discovery;
 mod keys;
 mod net;
 mod remote;
+mod sender;

@@ -1,0 +1,11 @@
+//! The sender on a server in memory, with a wire in place of the network: what peers get to see of
+//! what happens here, however they behave.
+
+mod contact;
+mod crowd;
+mod delivery;
+mod notices;
+mod presence;
+mod refusals;
+mod wire;
+mod world;
