@@ -7,7 +7,7 @@ use events::Pdu;
 use serde_json::{Value, json};
 
 use super::{Scene, scene};
-use crate::inbound::{event::sign_text, peer::Peer};
+use crate::server_api::{event::sign_text, peer::Peer};
 
 /// The PDU with one of its fields replaced, or taken away: nobody has signed that.
 fn edited(pdu: &Pdu, field: &str, value: Option<&str>) -> Bytes {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Scene, edu, messages, notify, scene};
-use crate::inbound::peer::Peer;
+use crate::server_api::peer::Peer;
 
 #[tokio::test]
 async fn messages_to_devices_arrive_once() {
