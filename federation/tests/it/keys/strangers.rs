@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Document, key};
 use crate::{
-    inbound::home::{Answer, Home, NAME},
+    server_api::home::{Answer, Home, NAME},
     net::{Canary, MINUTE, Peer, json as body, status},
 };
 
