@@ -55,5 +55,8 @@ async fn live(history: &History) -> anyhow::Result<Outcome> {
     for difference in &converged.differences {
         report.push(world.describe(difference).await?);
     }
+    if let Some(first) = converged.differences.first() {
+        report.push(world.blame(first.servers.0, first.servers.1).await?);
+    }
     Ok(Outcome { converged, counts: world.counts, report })
 }

@@ -5,6 +5,7 @@
 //! delivered in the end, all servers must have the same state. Start with [`World`], the servers;
 //! then [`run`], which makes one history; [`Network`] is what lies between.
 
+mod blame;
 mod converge;
 pub mod graphs;
 mod history;
