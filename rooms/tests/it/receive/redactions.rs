@@ -84,7 +84,7 @@ async fn a_redaction_takes_the_content_away_on_every_server() {
 async fn whoever_has_no_power_redacts_nothing_of_others() {
     for version in VERSIONS {
         let scene = Scene::new(version).await;
-        let Scene { one, two, ada, bob, room, .. } = &scene;
+        let Scene { one, ada, bob, room, .. } = &scene;
         let kept = one.send(ada, room, "no secret").await.unwrap();
         let elsewhere = public(one, ada, version).await;
         let foreign = one.send(ada, &elsewhere, "elsewhere").await.unwrap();
