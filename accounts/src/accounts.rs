@@ -17,6 +17,7 @@ use crate::{
     login_tokens::LoginTokens,
     passwords::PasswordHashing,
     profiles::Profile,
+    registrations::Registrations,
     remote_profiles::RemoteProfiles,
     sessions::SessionTable,
     shared_secret::Nonces,
@@ -50,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) login_tokens: LoginTokens,
     pub(crate) nonces: Nonces,
     pub(crate) uia: UiaSessions,
+    pub(crate) registrations: Registrations,
     pub(crate) profiles: Cache<OwnedUserId, Arc<Profile>>,
     pub(crate) push_rules: Cache<OwnedUserId, Arc<Ruleset>>,
     /// Spending registration tokens and changing their number.
@@ -90,6 +92,7 @@ impl Accounts {
                 login_tokens: LoginTokens::new(config.login_token_lifetime),
                 nonces: Nonces::new(),
                 uia: UiaSessions::new(config.uia_lifetime),
+                registrations: Registrations::new(config.uia_lifetime),
                 profiles: Cache::new(CACHED_PROFILES),
                 push_rules: Cache::new(CACHED_PUSH_RULES),
                 registration_tokens: Mutex::default(),

@@ -19,6 +19,7 @@ mod passwords;
 mod profiles;
 mod push_rules;
 mod registration_tokens;
+mod registrations;
 mod remote_profiles;
 mod sessions;
 mod shared_secret;

@@ -106,6 +106,33 @@ impl Accounts {
         Err(RegisterError::UserInUse)
     }
 
+    /// Makes an account of a guest, who keeps their name and rooms. Their sessions end, since a
+    /// session says whether it is a guest's.
+    pub async fn upgrade_guest(
+        &self,
+        user_id: &UserId,
+        password: Option<&str>,
+    ) -> Result<User, RegisterError> {
+        let password = match password {
+            Some(password) => Some(self.hash_new_password(password).await?),
+            None => None,
+        };
+        let (record, upgraded) = {
+            let _lock = self.inner.lock(user_id).await;
+            let record = self.inner.store.latest_user(user_id).await?;
+            let Some(mut record) = record.filter(|record| record.guest && !record.deactivated)
+            else {
+                return Err(RegisterError::UserInUse);
+            };
+            (record.guest, record.password) = (false, password);
+            let upgraded = self.submit_epoch(user_id, record.clone(), EndSessions::All)?;
+            record.epoch += 1;
+            (record, upgraded)
+        };
+        upgraded.await.map_err(StoreError::from)?;
+        Ok(User::new(user_id, &record))
+    }
+
     /// `false` if the name is taken.
     async fn create_user(&self, user_id: &UserId, record: &UserRecord) -> Result<bool, StoreError> {
         let store = &self.inner.store;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use accounts::{Accounts, Session, Stage, Uia, UiaDone, UiaError, UiaOutcome, UiaRequest};
+use accounts::{Accounts, Session, Stage, Uia, UiaDone, UiaError, UiaInfo, UiaOutcome, UiaRequest};
 use http::{Method, StatusCode};
 use serde_json::value::RawValue;
 
@@ -35,6 +35,26 @@ pub(crate) async fn require_with(
     challenge: Challenge<'_>,
     params: BTreeMap<String, Box<RawValue>>,
 ) -> Result<UiaDone, Error> {
+    match ask(accounts, challenge, params).await? {
+        UiaOutcome::Done(done) => Ok(done),
+        UiaOutcome::Incomplete(info) => Err(incomplete(&info)),
+    }
+}
+
+/// What is still to be done, as an answer.
+pub(crate) fn incomplete(info: &UiaInfo) -> Error {
+    match serde_json::to_value(info) {
+        Ok(body) => Error::uia(body),
+        Err(error) => Error::internal(&error),
+    }
+}
+
+/// As [`require_with`], for those who have to know the session.
+pub(crate) async fn ask(
+    accounts: &Accounts,
+    challenge: Challenge<'_>,
+    params: BTreeMap<String, Box<RawValue>>,
+) -> Result<UiaOutcome, Error> {
     let request = UiaRequest {
         method: challenge.method.as_str(),
         path: challenge.path,
@@ -42,13 +62,7 @@ pub(crate) async fn require_with(
         target: challenge.target,
     };
     let offer = Uia { flows: challenge.flows, params };
-    match accounts.uia(request, offer, challenge.auth).await? {
-        UiaOutcome::Done(done) => Ok(done),
-        UiaOutcome::Incomplete(info) => {
-            let body = serde_json::to_value(&info).map_err(|error| Error::internal(&error))?;
-            Err(Error::uia(body))
-        }
-    }
+    Ok(accounts.uia(request, offer, challenge.auth).await?)
 }
 
 impl From<UiaError> for Error {

@@ -39,9 +39,72 @@ async fn registration_asks_for_the_dummy_stage() {
     body["auth"] = json!({ "type": "m.login.dummy", "session": asked.body["session"] });
     let ada = User::new(&server, &server.post("/v3/register", body.clone()).await.ok());
     assert_eq!(ada.get("/v3/account/whoami").await.ok()["user_id"], "@ada:x.test");
+    body["auth"] = json!({ "type": "m.login.dummy" });
     server.post("/v3/register", body).await.refused("again", 400, "M_USER_IN_USE");
     let weak = json!({ "username": "bob", "password": "short" });
     server.post("/v3/register", weak).await.refused("weak", 400, "M_WEAK_PASSWORD");
+}
+
+#[tokio::test]
+async fn a_registration_whose_answer_was_lost_may_be_repeated() {
+    let server = Server::start().await;
+    let mut body = json!({ "password": PASSWORD, "device_id": "d1" });
+    let asked = server.post("/v3/register", body.clone()).await;
+    let auth = json!({ "type": "m.login.dummy", "session": asked.body["session"] });
+    body["auth"] = auth.clone();
+    let first = server.post("/v3/register", body.clone()).await.ok();
+    let again = server.post("/v3/register", body.clone()).await.ok();
+    assert_eq!(again["user_id"], first["user_id"]);
+    let user = User::new(&server, &again);
+    assert_eq!(user.get("/v3/account/whoami").await.ok()["user_id"], first["user_id"]);
+    body["username"] = json!("somebody_else");
+    server.post("/v3/register", body).await.refused("another name", 403, "M_FORBIDDEN");
+}
+
+#[tokio::test]
+async fn a_registration_remembers_what_was_said_first() {
+    let server = Server::start().await;
+    let body = json!({ "username": "ada", "password": PASSWORD, "device_id": "d1" });
+    let asked = server.post("/v3/register", body).await;
+    let session = &asked.body["session"];
+    let auth = json!({ "auth": { "type": "m.login.dummy", "session": session } });
+    let ada = User::new(&server, &server.post("/v3/register", auth).await.ok());
+    assert_eq!((&*ada.id, &*ada.device), ("@ada:x.test", "d1"));
+    server.log_in("ada", PASSWORD, "d2").await;
+    let quiet = json!({ "username": "bob", "inhibit_login": true });
+    let asked = server.post("/v3/register", quiet).await;
+    let session = &asked.body["session"];
+    let auth = json!({ "auth": { "type": "m.login.dummy", "session": session } });
+    let answer = server.post("/v3/register", auth).await.ok();
+    assert_eq!((&answer["user_id"], answer.get("access_token")), (&json!("@bob:x.test"), None));
+}
+
+#[tokio::test]
+async fn a_guest_becomes_a_full_account_with_their_own_token_only() {
+    let server = Server::unlimited_with("[registration]\nguests = true\n").await;
+    let guest = async || {
+        let answer = server.post("/v3/register?kind=guest", json!({})).await.ok();
+        User::new(&server, &answer)
+    };
+    let (ada, eve) = (guest().await, guest().await);
+    let name = ada.id.trim_start_matches('@').trim_end_matches(":x.test");
+    let body = |token: &str| {
+        json!({
+            "username": name,
+            "password": PASSWORD,
+            "guest_access_token": token,
+            "auth": { "type": "m.login.dummy" },
+        })
+    };
+    let refused = server.post("/v3/register", body(&eve.token)).await;
+    refused.refused("eve's token", 403, "M_FORBIDDEN");
+    let full = User::new(&server, &server.post("/v3/register", body(&ada.token)).await.ok());
+    assert_eq!(full.id, ada.id);
+    assert_ne!(full.get("/v3/account/whoami").await.ok()["is_guest"], true);
+    ada.get("/v3/account/whoami").await.refused("the guest's token", 401, "M_UNKNOWN_TOKEN");
+    server.log_in(name, PASSWORD, "d2").await;
+    let again = server.post("/v3/register", body(&full.token)).await;
+    again.refused("no guest", 403, "M_FORBIDDEN");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#account-registration-and-management
 
-use std::collections::BTreeMap;
+mod register;
 
 use accounts::{
     Accounts, EndSessions, NewUser, RegisterError, SharedSecretRequest, Stage, UsernameError,
@@ -15,7 +15,7 @@ use axum::{
 use devices::Devices;
 use rooms::Rooms;
 use ruma::{
-    DeviceId, OwnedDeviceId, UserId,
+    DeviceId, UserId,
     api::client::account::{
         check_registration_token_validity, get_3pids, get_username_availability, whoami,
     },
@@ -32,7 +32,6 @@ use crate::{
     error::Error,
     extract::{Authed, AuthedRaw, Open, OpenRaw, json, json_or_default},
     gate::Gate,
-    limits::Action,
     respond::{Empty, Matrix, RawJson},
     uia::{self, Challenge},
 };
@@ -59,148 +58,11 @@ where
     for version in ["r0", "v3"] {
         let base = format!("/_matrix/client/{version}");
         router = router
-            .route(&format!("{base}/register"), post(register))
+            .route(&format!("{base}/register"), post(register::register))
             .route(&format!("{base}/account/password"), post(change_password))
             .route(&format!("{base}/account/deactivate"), post(deactivate));
     }
     router
-}
-
-#[derive(Default, Deserialize)]
-struct Register {
-    username: Option<String>,
-    password: Option<String>,
-    device_id: Option<OwnedDeviceId>,
-    initial_device_display_name: Option<String>,
-    auth: Option<Box<RawValue>>,
-    #[serde(default)]
-    inhibit_login: bool,
-    #[serde(default)]
-    refresh_token: bool,
-    r#type: Option<String>,
-}
-
-async fn register(
-    State(gate): State<Gate>,
-    State(accounts): State<Accounts>,
-    State(devices): State<Devices>,
-    OpenRaw { parts, body, address }: OpenRaw,
-) -> Result<RawJson, Error> {
-    gate.limit_address(Action::Registration, address)?;
-    let body: Register = json_or_default(&body)?;
-    let device = NewDevice {
-        device_id: body.device_id.as_deref(),
-        display_name: body.initial_device_display_name.as_deref(),
-        refresh: body.refresh_token,
-    };
-    match kind(parts.uri.query())?.as_str() {
-        "guest" => register_guest(&gate, &accounts, &devices, device).await,
-        "user" => {
-            if body.r#type.as_deref() == Some("m.login.application_service") {
-                return Err(Error::unknown_token(false));
-            }
-            let path = parts.uri.path();
-            register_user(&gate, &accounts, &devices, &body, device, (&parts.method, path)).await
-        }
-        other => Err(Error::new(
-            http::StatusCode::BAD_REQUEST,
-            "M_UNRECOGNIZED",
-            format!("unknown kind of account {other:?}"),
-        )),
-    }
-}
-
-fn kind(query: Option<&str>) -> Result<String, Error> {
-    #[derive(Deserialize)]
-    struct Query {
-        kind: Option<String>,
-    }
-    let query: Query = serde_html_form::from_str(query.unwrap_or_default())
-        .map_err(|_| Error::invalid_param("The query is not valid"))?;
-    Ok(query.kind.unwrap_or_else(|| "user".to_owned()))
-}
-
-async fn register_guest(
-    gate: &Gate,
-    accounts: &Accounts,
-    devices: &Devices,
-    device: NewDevice<'_>,
-) -> Result<RawJson, Error> {
-    if !gate.config().registration.guests {
-        return Err(Error::new(
-            http::StatusCode::FORBIDDEN,
-            "M_GUEST_ACCESS_FORBIDDEN",
-            "Guest access is disabled",
-        ));
-    }
-    let user = accounts.register(NewUser { guest: true, ..NewUser::default() }).await?;
-    // "device_id: ignored for guests": a guest has one device.
-    let device = NewDevice { device_id: None, ..device };
-    start_session(accounts, devices, &user, device).await
-}
-
-async fn register_user(
-    gate: &Gate,
-    accounts: &Accounts,
-    devices: &Devices,
-    body: &Register,
-    device: NewDevice<'_>,
-    (method, path): (&http::Method, &str),
-) -> Result<RawJson, Error> {
-    let registration = &gate.config().registration;
-    if !registration.enabled {
-        return Err(Error::forbidden("Registration has been disabled"));
-    }
-    // Refused before the client goes through the stages, not after.
-    if let Some(username) = &body.username {
-        accounts.is_available(username).await?;
-    }
-    if let Some(password) = &body.password {
-        accounts.check_password_policy(password)?;
-    }
-    let mut flow = Vec::new();
-    let mut params = BTreeMap::new();
-    if registration.require_token {
-        flow.push(Stage::RegistrationToken);
-    }
-    if let Some(url) = &registration.terms_url {
-        flow.push(Stage::Terms);
-        params.insert("m.login.terms".to_owned(), terms(url)?);
-    }
-    if flow.is_empty() {
-        flow.push(Stage::Dummy);
-    }
-    let challenge = Challenge {
-        method,
-        path,
-        session: None,
-        target: "",
-        flows: &[&flow],
-        auth: body.auth.as_deref(),
-    };
-    let done = uia::require_with(accounts, challenge, params).await?;
-    let user = accounts
-        .register(NewUser {
-            localpart: body.username.as_deref(),
-            password: body.password.as_deref(),
-            registration_token: done.registration_token.as_deref(),
-            ..NewUser::default()
-        })
-        .await?;
-    if body.inhibit_login {
-        let answer = json!({ "user_id": user.user_id, "home_server": user.user_id.server_name() });
-        return Ok(RawJson(answer.to_string().into()));
-    }
-    start_session(accounts, devices, &user, device).await
-}
-
-fn terms(url: &str) -> Result<Box<RawValue>, Error> {
-    let params = json!({
-        "policies": {
-            "terms": { "version": "1", "en": { "name": "Terms of service", "url": url } },
-        },
-    });
-    serde_json::value::to_raw_value(&params).map_err(|error| Error::internal(&error))
 }
 
 async fn shared_secret_nonce(State(accounts): State<Accounts>) -> Result<RawJson, Error> {
