@@ -3,7 +3,7 @@
 use std::{
     hash::{BuildHasher, RandomState},
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use tokio::{sync::Mutex, time::MissedTickBehavior};
 
 use crate::{
     StoreError,
+    keys::RemoteKeys,
     seen::{Seen, SeenDevices},
     store::DeviceStore,
 };
@@ -35,6 +36,7 @@ pub(crate) struct Inner {
     pub(crate) store: DeviceStore,
     pub(crate) clock: SharedClock,
     pub(crate) rng: Rng,
+    pub(crate) remote_keys: OnceLock<Arc<dyn RemoteKeys>>,
     seen: SeenDevices,
     hasher: RandomState,
     locks: Vec<Mutex<()>>,
@@ -68,6 +70,7 @@ impl Devices {
                 store: DeviceStore(store),
                 clock,
                 rng,
+                remote_keys: OnceLock::new(),
                 seen: SeenDevices::default(),
                 hasher: RandomState::new(),
                 locks: (0..LOCKS).map(|_| Mutex::default()).collect(),
@@ -155,7 +158,7 @@ impl Devices {
                 return Err(DeviceError::NotFound);
             };
             device.display_name = display_name.map(str::to_owned);
-            inner.store.update(user_id, &device, true)?
+            inner.store.update(user_id, &device, true).await?
         };
         renamed.await.map_err(StoreError::from)?;
         Ok(())
@@ -195,7 +198,7 @@ impl Devices {
                     continue;
                 };
                 device.apply_seen(seen);
-                drop(inner.store.update(&user_id, &device, false)?);
+                drop(inner.store.update(&user_id, &device, false).await?);
             }
         }
         inner.store.barrier().await

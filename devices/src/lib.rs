@@ -1,10 +1,11 @@
 //! Devices: what a user is logged in with, and the messages that go to one device.
 //!
-//! Keys come with the encryption work. Start reading at `devices.rs`, then `to_device.rs`;
-//! `store.rs` is the only file that names tables.
+//! Start reading at `devices.rs`, then `to_device.rs`, then `keys.rs` for end-to-end keys; `store.rs`
+//! and `store/` are the only files that name tables.
 
 mod devices;
 mod elsewhere;
+pub mod keys;
 mod seen;
 mod store;
 pub mod stream;

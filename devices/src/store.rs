@@ -7,6 +7,11 @@ use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, TransactionId, UserId};
 use serde::{Deserialize, Serialize};
 use storage::{Batch, CommitError, Fact, First, Position, Range, Store, Table, Versioned};
 
+mod keys;
+mod lists;
+
+pub(crate) use self::keys::{FallbackKey, OneTimeKeys, UploadedKeys};
+
 use crate::{
     devices::Device,
     elsewhere::ForServer,
@@ -155,25 +160,33 @@ impl DeviceStore {
     ) -> Result<storage::Pending, StoreError> {
         let device_id = &device.device_id;
         self.delete_messages(user_id, device_id, Position::MAX).await?;
-        let mut batch = Batch::new();
-        batch.put::<DevicesTable>(&user_id, device_id, &device.into());
-        batch.fact(device_list_fact(user_id, device_id, false));
-        Ok(self.0.submit(batch)?)
+        let change = self.list_change(user_id).await?;
+        Ok(self.0.submit_with::<CommitError>(|first| {
+            let mut batch = Batch::new();
+            batch.put::<DevicesTable>(&user_id, device_id, &device.into());
+            batch.fact(device_list_fact(user_id, device_id, false));
+            change.write(&mut batch, first, true);
+            Ok(batch)
+        })?)
     }
 
-    /// `None` says that the device list does not change for others, only what the owner sees.
-    pub(crate) fn update(
+    /// `tell` unless nothing changes for others.
+    pub(crate) async fn update(
         &self,
         user_id: &UserId,
         device: &Device,
         tell: bool,
     ) -> Result<storage::Pending, StoreError> {
-        let mut batch = Batch::new();
-        batch.put::<DevicesTable>(&user_id, &device.device_id, &device.into());
-        if tell {
-            batch.fact(device_list_fact(user_id, &device.device_id, false));
-        }
-        Ok(self.0.submit(batch)?)
+        let change = if tell { Some(self.list_change(user_id).await?) } else { None };
+        Ok(self.0.submit_with::<CommitError>(|first| {
+            let mut batch = Batch::new();
+            batch.put::<DevicesTable>(&user_id, &device.device_id, &device.into());
+            if let Some(change) = change {
+                batch.fact(device_list_fact(user_id, &device.device_id, false));
+                change.write(&mut batch, first, true);
+            }
+            Ok(batch)
+        })?)
     }
 
     pub(crate) async fn delete(
@@ -192,8 +205,13 @@ impl DeviceStore {
             let (_, event_type, txn_id) = &row.sort;
             batch.delete::<TransactionsTable>(&user_id, (&device_id, event_type, txn_id));
         }
-        batch.fact(device_list_fact(user_id, device_id, true));
-        Ok(self.0.submit(batch)?)
+        self.delete_keys(&mut batch, user_id, device_id).await?;
+        let change = self.list_change(user_id).await?;
+        Ok(self.0.submit_with::<CommitError>(|first| {
+            batch.fact(device_list_fact(user_id, device_id, true));
+            change.write(&mut batch, first, true);
+            Ok(batch)
+        })?)
     }
 
     /// All messages of a transaction, or none if it was sent before.
