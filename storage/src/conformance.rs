@@ -91,6 +91,7 @@ macro_rules! conformance {
             missing_data_is_noticed
             destroyed_files_are_an_error
             a_moved_store_is_the_same
+            files_move_with_their_store
             a_damaged_dump_is_refused
             a_restore_needs_an_empty_place
             verification_reads_every_row

@@ -6,11 +6,13 @@
 //! one:
 //!
 //! ```text
-//! magic  block(header)  block(rows)*  block(end)
+//! magic  block(header)  block(rows)*  block(file)*  block(end)
 //! block = kind u8, length u32, payload, checksum u64        (little-endian)
 //! rows  = table name, then per row: key, value              (each u32 length, bytes)
+//! file  = path (u32 length, bytes), then a piece of its content
 //! ```
 
+mod files;
 mod format;
 mod read;
 mod write;
@@ -18,8 +20,9 @@ mod write;
 use std::{io, path::PathBuf};
 
 pub use self::{
-    read::{check, restore, verify},
-    write::dump,
+    files::Attachment,
+    read::{check, restore, restore_with_files, verify},
+    write::{dump, dump_with_files},
 };
 use crate::{
     engine::EngineError,
@@ -33,7 +36,8 @@ pub struct Progress {
     pub table: String,
     pub tables: u64,
     pub rows: u64,
-    /// Keys and values, without any overhead.
+    pub files: u64,
+    /// Keys, values and contents of files, without any overhead.
     pub bytes: u64,
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Heads, Things, fact, open, put, thing};
 use crate::{
     batch::Batch,
-    dump::{self, DumpError, Progress},
+    dump::{self, Attachment, DumpError, Progress},
     engine::EngineKind,
     log::Position,
     store::{CommitError, Config, OpenError, Store},
@@ -232,6 +232,45 @@ pub async fn a_moved_store_is_the_same(config: Config) {
         assert_eq!((store.incarnation(), store.previous_incarnations()), (2, &[1][..]));
         assert_eq!(commit_fact(&store).await, 301);
         assert_eq!(store.get::<Heads>("p", ()).await.expect("read"), Some(thing("299")));
+    }
+}
+
+/// Contents of every awkward length, with their names below a directory.
+fn some_files(directory: &Path) -> Vec<Attachment> {
+    let lengths = [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1];
+    let file = |(number, length): (usize, usize)| {
+        let path = directory.join(format!("source-{number}"));
+        let content: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        std::fs::write(&path, content).expect("a file is written");
+        Attachment { name: format!("{number}/file"), path }
+    };
+    lengths.into_iter().enumerate().map(file).collect()
+}
+
+pub async fn files_move_with_their_store(config: Config) {
+    let store = open(&config);
+    fill(&store).await;
+    let file = beside(&config, "dump");
+    let sources = beside(&config, "sources");
+    std::fs::create_dir(&sources).expect("a directory");
+    let files = some_files(&sources);
+    let written = dump::dump_with_files(&store, &file, &mut || Ok(files.clone()), &mut |_| {});
+    let written = written.expect("the dump is written");
+    assert_eq!((written.rows, written.files), (602, 5));
+    assert_eq!(dump::check(&file, &mut |_| {}).expect("it is whole"), written);
+
+    let (target, place) =
+        (Config { path: beside(&config, "target"), ..config.clone() }, beside(&config, "files"));
+    std::fs::create_dir(&place).expect("a directory");
+    std::fs::write(place.join("old"), "here").expect("a file");
+    let full = dump::restore_with_files(&file, &target, 2, &place, &mut |_| {});
+    assert!(matches!(full, Err(DumpError::NotEmpty(_))), "{full:?}");
+    std::fs::remove_file(place.join("old")).expect("it was left alone");
+    let restored = dump::restore_with_files(&file, &target, 2, &place, &mut |_| {});
+    assert_eq!(restored.expect("it is restored"), written);
+    for Attachment { name, path } in files {
+        let read = |path: &Path| std::fs::read(path).expect("it is there");
+        assert!(read(&place.join(&name)) == read(&path), "{name}");
     }
 }
 

@@ -11,7 +11,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::DumpError;
 
-pub(super) const MAGIC: &[u8; 8] = b"MRDNDMP1";
+pub(super) const MAGIC: &[u8; 8] = b"MRDNDMP2";
+/// The same without files.
+const MAGIC_1: &[u8; 8] = b"MRDNDMP1";
 /// A block is closed once it is this long, so a reader holds little more in memory.
 pub(super) const BLOCK_BYTES: usize = 1 << 20;
 /// Longer blocks are not believed: the length itself may be damaged.
@@ -23,11 +25,14 @@ pub(super) enum Kind {
     Header = 1,
     Rows = 2,
     End = 3,
+    File = 4,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Header, Self::Rows, Self::End].into_iter().find(|kind| *kind as u8 == byte)
+        [Self::Header, Self::Rows, Self::End, Self::File]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -97,7 +102,7 @@ impl BlockReader {
         let mut file = BufReader::new(File::open(path).map_err(io)?);
         let mut magic = [0; 8];
         match file.read_exact(&mut magic) {
-            Ok(()) if magic == *MAGIC => {
+            Ok(()) if magic == *MAGIC || magic == *MAGIC_1 => {
                 let path = path.to_owned();
                 Ok(Self { path, file, number: 0, offset: MAGIC.len() as u64, rows: 0 })
             }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::{
     DumpError, Progress,
+    files::{Restored, parse_piece},
     format::{BlockReader, End, Header, Kind, take_bytes},
 };
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
 /// Reads a dump to its end without restoring it. Blocks.
 pub fn check(file: &Path, progress: &mut dyn FnMut(&Progress)) -> Result<Progress, DumpError> {
     let (_, mut blocks) = open(file)?;
-    each_block(&mut blocks, progress, &mut |_, _| Ok(()))
+    each_block(&mut blocks, progress, &mut |_| Ok(()))
 }
 
 /// Builds a store in an empty data directory from a dump, with whatever engine the configuration
@@ -37,6 +38,27 @@ pub fn restore(
     incarnation: u64,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<Progress, DumpError> {
+    restore_into(file, config, incarnation, None, progress)
+}
+
+/// The same, with the files of the dump below `files`, which must be empty or not there.
+pub fn restore_with_files(
+    file: &Path,
+    config: &Config,
+    incarnation: u64,
+    files: &Path,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Progress, DumpError> {
+    restore_into(file, config, incarnation, Some(files), progress)
+}
+
+fn restore_into(
+    file: &Path,
+    config: &Config,
+    incarnation: u64,
+    files: Option<&Path>,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Progress, DumpError> {
     check(file, &mut |_| {})?;
     let (header, mut blocks) = open(file)?;
     if config.engine == EngineKind::Memory {
@@ -47,8 +69,9 @@ pub fn restore(
     if directory.holds_data() {
         return Err(DumpError::NotEmpty(config.path.clone()));
     }
+    let files = files.map(Restored::new).transpose()?;
     let place = directory.engine(config.engine);
-    let restored = fill(&place, config.engine, &mut blocks, progress);
+    let restored = fill(&place, config.engine, &mut blocks, files, progress);
     match restored {
         Ok(summary) => {
             directory.write_mark(&mark(config.engine, incarnation, header))?;
@@ -118,15 +141,22 @@ fn mark(engine: EngineKind, incarnation: u64, header: Header) -> Mark {
     Mark::new(engine, incarnation, previous)
 }
 
-/// What to do with the rows of a block.
-type Rows<'a> = dyn FnMut(&str, Vec<(Bytes, Bytes)>) -> Result<(), DumpError> + 'a;
+/// What a block holds.
+enum Found<'a> {
+    Rows(&'a str, Vec<(Bytes, Bytes)>),
+    /// The next piece of a file.
+    Piece(&'a str, &'a [u8]),
+}
+
+/// What to do with what is found.
+type Take<'a> = dyn FnMut(Found<'_>) -> Result<(), DumpError> + 'a;
 
 fn each_block(
     blocks: &mut BlockReader,
     progress: &mut dyn FnMut(&Progress),
-    rows: &mut Rows<'_>,
+    take: &mut Take<'_>,
 ) -> Result<Progress, DumpError> {
-    let mut done = Progress::default();
+    let (mut done, mut file) = (Progress::default(), String::new());
     loop {
         let (kind, payload) = blocks.block()?;
         match kind {
@@ -135,7 +165,18 @@ fn each_block(
                 let parsed = parse_rows(&payload.into(), &mut done);
                 let found = parsed.ok_or_else(|| blocks.damaged("a block's rows are cut"))?;
                 blocks.rows = done.rows;
-                rows(&done.table, found)?;
+                take(Found::Rows(&done.table, found))?;
+                progress(&done);
+            }
+            Kind::File => {
+                let parsed = parse_piece(&payload);
+                let (name, piece) = parsed.ok_or_else(|| blocks.damaged("a file has no name"))?;
+                if name != file {
+                    name.clone_into(&mut file);
+                    done.files += 1;
+                }
+                done.bytes += piece.len() as u64;
+                take(Found::Piece(name, piece))?;
                 progress(&done);
             }
             Kind::End => {
@@ -168,12 +209,19 @@ fn fill(
     place: &Path,
     kind: EngineKind,
     blocks: &mut BlockReader,
+    mut files: Option<Restored>,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<Progress, DumpError> {
     let engine = engine::open(kind, place)?;
-    let mut put = |table: &str, rows: Vec<(Bytes, Bytes)>| {
-        let row = |(key, value)| Write { table, key, value: Some(value) };
-        Ok(engine.apply(rows.into_iter().map(row).collect())?)
+    let mut take = |found: Found<'_>| match (found, &mut files) {
+        (Found::Rows(table, rows), _) => {
+            let row = |(key, value)| Write { table, key, value: Some(value) };
+            Ok(engine.apply(rows.into_iter().map(row).collect())?)
+        }
+        (Found::Piece(name, piece), Some(files)) => files.piece(name, piece),
+        (Found::Piece(..), None) => Ok(()),
     };
-    each_block(blocks, progress, &mut put)
+    let summary = each_block(blocks, progress, &mut take)?;
+    files.map_or(Ok(()), Restored::finish)?;
+    Ok(summary)
 }

@@ -8,7 +8,8 @@ use std::{
 };
 
 use super::{
-    DumpError, Progress,
+    Attachment, DumpError, Progress,
+    files::write_file,
     format::{BLOCK_BYTES, BlockWriter, End, Header, Kind, push_bytes},
 };
 use crate::{
@@ -23,10 +24,21 @@ pub fn dump(
     file: &Path,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<Progress, DumpError> {
+    dump_with_files(store, file, &mut || Ok(Vec::new()), progress)
+}
+
+/// The same with files that rows speak of. `files` is asked for them once the rows are read: what
+/// the rows know of is there then, if it does not go away meanwhile.
+pub fn dump_with_files(
+    store: &Store,
+    file: &Path,
+    files: &mut dyn FnMut() -> io::Result<Vec<Attachment>>,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Progress, DumpError> {
     let partial = partial_name(file);
     let io = |source| DumpError::Io { path: partial.clone(), source };
     let mut writer = File::create(&partial).and_then(BlockWriter::new).map_err(io)?;
-    let outcome = write_all(store, &mut writer, io, progress);
+    let outcome = write_all(store, &mut writer, io, files, progress);
     let published = outcome.and_then(|summary| {
         writer.finish().and_then(|()| publish(&partial, file)).map_err(io)?;
         Ok(summary)
@@ -54,6 +66,7 @@ fn write_all(
     store: &Store,
     writer: &mut BlockWriter,
     io: impl Fn(io::Error) -> DumpError + Copy,
+    files: &mut dyn FnMut() -> io::Result<Vec<Attachment>>,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<Progress, DumpError> {
     let snapshot = store.snapshot()?;
@@ -67,6 +80,10 @@ fn write_all(
     let mut done = Progress::default();
     for table in snapshot.tables()? {
         write_table(&*snapshot, &table, writer, io, &mut done, progress)?;
+    }
+    for attachment in files().map_err(io)? {
+        write_file(&attachment, writer, io, &mut done)?;
+        progress(&done);
     }
     let end = End { rows: done.rows, bytes: done.bytes };
     writer.block(Kind::End, &encode(&end)).map_err(io)?;
