@@ -120,6 +120,27 @@ impl Client {
         Ok(())
     }
 
+    pub(crate) async fn joined_rooms(&mut self) -> anyhow::Result<Vec<String>> {
+        #[derive(Deserialize)]
+        struct Joined {
+            joined_rooms: Vec<String>,
+        }
+        let joined: Joined =
+            self.call(Method::GET, "/_matrix/client/v3/joined_rooms", None).await?;
+        Ok(joined.joined_rooms)
+    }
+
+    /// How many users are joined.
+    pub(crate) async fn count_members(&mut self, room_id: &str) -> anyhow::Result<usize> {
+        #[derive(Deserialize)]
+        struct Members {
+            joined: BTreeMap<String, Value>,
+        }
+        let path = format!("/_matrix/client/v3/rooms/{}/joined_members", encode(room_id));
+        let members: Members = self.call(Method::GET, &path, None).await?;
+        Ok(members.joined.len())
+    }
+
     /// The id of the newest event.
     pub(crate) async fn newest(&mut self, room_id: &str) -> anyhow::Result<Value> {
         let path = format!("/_matrix/client/v3/rooms/{}/messages?dir=b&limit=1", encode(room_id));

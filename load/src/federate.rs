@@ -10,7 +10,6 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::{
     bench::{
@@ -18,6 +17,7 @@ use crate::{
         report::{Report, Target},
         send,
     },
+    certificates::Certificates,
     client::{self, Client},
     server::Plan,
 };
@@ -145,31 +145,4 @@ fn plan(
     .map(|(key, value)| (key.to_owned(), value))
     .into();
     Ok(Party { plan, name })
-}
-
-/// PEM files.
-struct Certificates {
-    authority: PathBuf,
-    certificate: PathBuf,
-    key: PathBuf,
-}
-
-impl Certificates {
-    fn make(directory: &Path) -> anyhow::Result<Self> {
-        let mut authority = CertificateParams::default();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
-        let key = KeyPair::generate()?;
-        let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
-        let leaf = leaf.signed_by(&key, &authority)?;
-        let files = Self {
-            authority: directory.join("ca.pem"),
-            certificate: directory.join("leaf.pem"),
-            key: directory.join("leaf.key"),
-        };
-        fs::write(&files.authority, authority.pem())?;
-        fs::write(&files.certificate, leaf.pem())?;
-        fs::write(&files.key, key.serialize_pem())?;
-        Ok(files)
-    }
 }

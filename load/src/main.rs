@@ -1,5 +1,6 @@
 //! Drives a real server over loopback, from outside: `load crash` kills it and looks for loss,
-//! `load bench` measures what its work costs, `load federate` what two of them cost each other.
+//! `load bench` measures what its work costs, `load federate` what two of them cost each other,
+//! `load join` what it takes to come into a large room.
 
 #![expect(
     clippy::disallowed_methods,
@@ -7,10 +8,12 @@
 )]
 
 mod bench;
+mod certificates;
 mod client;
 mod connection;
 mod crash;
 mod federate;
+mod join;
 mod powerloss;
 mod server;
 mod socket;
@@ -34,6 +37,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Measure what events cost that go from one server to another
     Federate(federate::Arguments),
+    /// Measure a join of a large room through another server, and cut joins off half-way
+    Join(join::Arguments),
     /// Check that the model of power loss drops what was not synced and keeps what was
     PowerlossCheck,
     /// Write files with and without syncing them, then wait to be killed
@@ -46,6 +51,7 @@ fn main() -> ExitCode {
         Command::Crash(arguments) => block_on(crash::run(arguments)),
         Command::Bench(arguments) => block_on(bench::run(arguments)),
         Command::Federate(arguments) => block_on(federate::run(arguments)),
+        Command::Join(arguments) => block_on(join::run(arguments)),
         Command::PowerlossCheck => powerloss::check(),
         Command::PowerlossVictim { directory } => powerloss::victim(&directory),
     };

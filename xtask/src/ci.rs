@@ -67,6 +67,7 @@ const STEPS: &[Step] = &[
     ("power-sled", |run| run.crash("power-sled", "sled", true)),
     ("clients", clients),
     ("federation", federation),
+    ("join", join),
     ("bench", bench),
 ];
 
@@ -200,6 +201,12 @@ fn federation(run: &Run<'_>) -> anyhow::Result<Outcome> {
     let mut command = run.checkout.command("e2e/federation/run");
     command.arg("--server-bin").arg(&binaries.server).arg("--artifacts").arg(&run.artifacts);
     run.command("federation", 1200, &command)
+}
+
+/// Joins of a large room through another server, most of them cut off by a kill.
+fn join(run: &Run<'_>) -> anyhow::Result<Outcome> {
+    let arguments = load::json_arguments(&run.artifacts.join("join.json"));
+    run.command("join", 240, &run.binaries()?.join_command(run.checkout, &arguments))
 }
 
 fn bench(run: &Run<'_>) -> anyhow::Result<Outcome> {

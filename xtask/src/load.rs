@@ -60,6 +60,12 @@ impl Binaries {
         command
     }
 
+    pub(crate) fn join_command(&self, checkout: &Checkout, arguments: &[String]) -> Command {
+        let mut command = checkout.command(&self.load.to_string_lossy());
+        command.args(["join", "--server-bin"]).arg(&self.server).args(arguments);
+        command
+    }
+
     pub(crate) fn crash_command(
         &self,
         checkout: &Checkout,

@@ -5,7 +5,6 @@ mod history;
 mod hostile_history;
 mod hostile_join;
 mod join;
-mod large;
 mod templates;
 
 use bytes::Bytes;
