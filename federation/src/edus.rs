@@ -1,6 +1,7 @@
-//! Notices of other servers: typing, receipts, presence, messages to devices. Each is believed of
-//! the users of the server that sends it only; what is wrong with one never hurts another.
+//! Notices of other servers: typing, receipts, presence, devices, messages to devices. Each is
+//! believed of the users of the server that sends it only; what is wrong with one never hurts another.
 
+mod device_lists;
 mod presence;
 mod receipts;
 
@@ -61,21 +62,25 @@ impl Inbound {
         for edu in &edus {
             let Ok(Edu { edu_type, content }) = serde_json::from_str(edu.get()) else { continue };
             let result = match edu_type.as_str() {
-                "m.typing" => self.receive_typing(origin, content).await,
-                "m.receipt" => self.receive_receipts(origin, content, &mut budget).await,
-                "m.presence" => self.receive_presence(origin, content, &mut budget),
-                "m.direct_to_device" => match self.receive_to_device(origin, content).await {
-                    Err(Ineffective::Ours(error)) => {
-                        lost = Err(error);
-                        continue;
-                    }
-                    Err(Ineffective::Theirs(reason)) => Err(reason),
-                    Ok(()) => Ok(()),
-                },
+                "m.typing" => self.receive_typing(origin, content).await.map_err(Into::into),
+                "m.receipt" => {
+                    let received = self.receive_receipts(origin, content, &mut budget);
+                    received.await.map_err(Into::into)
+                }
+                "m.presence" => {
+                    self.receive_presence(origin, content, &mut budget).map_err(Into::into)
+                }
+                "m.direct_to_device" => self.receive_to_device(origin, content).await,
+                "m.device_list_update" => self.receive_device_list_update(origin, content).await,
+                "m.signing_key_update" => self.receive_signing_key_update(origin, content).await,
                 _ => Ok(()),
             };
-            if let Err(reason) = result {
-                tracing::debug!(%origin, edu_type, reason, "a notice is left aside");
+            match result {
+                Ok(()) => {}
+                Err(Ineffective::Ours(error)) => lost = Err(error),
+                Err(Ineffective::Theirs(reason)) => {
+                    tracing::debug!(%origin, edu_type, reason, "a notice is left aside");
+                }
             }
         }
         lost
@@ -131,11 +136,10 @@ impl Inbound {
             txn_id: &txn_id,
             messages: &messages,
         };
-        use devices::{SendToDeviceError as E, StoreError};
+        use devices::SendToDeviceError as E;
         self.inner.devices.receive_to_device(send).await.map_err(|error| match error {
             E::TooLarge | E::TooMany | E::NotAnObject => Ineffective::Theirs(text(error)),
-            E::Store(StoreError::Read(error)) => Ineffective::Ours(error.into()),
-            E::Store(StoreError::Commit(error)) => Ineffective::Ours(error.into()),
+            E::Store(error) => Ineffective::Ours(error.into()),
         })
     }
 }

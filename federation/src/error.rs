@@ -144,6 +144,15 @@ impl From<storage::ReadError> for Error {
     }
 }
 
+impl From<devices::StoreError> for Error {
+    fn from(error: devices::StoreError) -> Self {
+        match error {
+            devices::StoreError::Read(error) => error.into(),
+            devices::StoreError::Commit(error) => error.into(),
+        }
+    }
+}
+
 impl From<storage::CommitError> for Error {
     fn from(error: storage::CommitError) -> Self {
         match error {

@@ -13,7 +13,7 @@ use stdx::{SharedClock, Tasks};
 use storage::Store;
 
 use crate::{
-    KeyRing, Sender, admission::Admission, error::Error, transactions::Transactions,
+    DeviceLists, KeyRing, Sender, admission::Admission, error::Error, transactions::Transactions,
     x_matrix::XMatrix,
 };
 
@@ -31,6 +31,7 @@ pub struct Pieces {
     pub devices: Devices,
     pub presence: Presence,
     pub keys: KeyRing,
+    pub device_lists: DeviceLists,
     pub sender: Sender,
 }
 
@@ -49,6 +50,7 @@ pub(crate) struct Inner {
     pub(crate) devices: Devices,
     pub(crate) presence: Presence,
     pub(crate) keys: KeyRing,
+    pub(crate) device_lists: DeviceLists,
     pub(crate) sender: Sender,
     pub(crate) transactions: Transactions,
     pub(crate) admission: Admission,
@@ -63,8 +65,8 @@ pub(crate) struct Claim<'a> {
 
 impl Inbound {
     pub fn new(pieces: Pieces) -> Self {
-        let Pieces { store, clock, tasks, rooms, accounts, devices, presence, keys, sender } =
-            pieces;
+        let Pieces { store, clock, tasks, rooms, accounts, devices, presence, .. } = pieces;
+        let Pieces { keys, device_lists, sender, .. } = pieces;
         let transactions = Transactions::default();
         let inner = Inner {
             store,
@@ -75,6 +77,7 @@ impl Inbound {
             devices,
             presence,
             keys,
+            device_lists,
             sender,
             transactions,
             admission: Admission::default(),
@@ -111,6 +114,7 @@ impl Inbound {
             match self.check_signature(&header, claim).await {
                 Ok(()) => {
                     self.inner.keys.heard_from(&header.origin);
+                    self.inner.device_lists.heard_from(&header.origin);
                     self.inner.sender.heard_from(&header.origin);
                     return Ok(header.origin);
                 }

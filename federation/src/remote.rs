@@ -1,6 +1,7 @@
 //! The questions of the room engine, put to other servers.
 
 mod answers;
+mod device_keys;
 mod paths;
 
 use std::pin::Pin;

@@ -12,6 +12,7 @@ mod openid;
 mod query;
 mod space;
 mod transactions;
+mod user_keys;
 
 use axum::{
     Router,
@@ -44,6 +45,7 @@ where
         .merge(query::router())
         .merge(space::router())
         .merge(transactions::router())
+        .merge(user_keys::router())
         .method_not_allowed_fallback(async || Error::method_not_allowed())
         .layer(CatchPanicLayer::custom(|_panic| crate::error::panicked()))
 }

@@ -4,6 +4,7 @@
 mod contact;
 mod crowd;
 mod delivery;
+mod device_lists;
 mod notices;
 mod presence;
 mod refusals;

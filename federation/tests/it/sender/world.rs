@@ -105,6 +105,7 @@ impl World {
             rng: Rng::from_seed(100 + self.starts),
             tasks: tasks.clone(),
             rooms: self.rooms.clone(),
+            devices: self.devices.clone(),
             presence: self.presence.clone(),
         };
         self.running = Some((Sender::new(config, pieces), tasks));

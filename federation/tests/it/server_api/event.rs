@@ -141,6 +141,12 @@ impl Peer {
         user
     }
 
+    pub(crate) async fn leave(&self, home: &Home, room: &RoomId, localpart: &str) {
+        let user = self.user(localpart);
+        let leave = Event::member(home, room, &user, "leave").await.signed_by(self);
+        self.hand_in(home, "v2/send_leave", &leave).await.ok();
+    }
+
     /// One of the handshakes' second halves.
     pub(crate) async fn hand_in(&self, home: &Home, endpoint: &str, pdu: &Pdu) -> Answer {
         let (room, event) = (segment(pdu.room_id().as_str()), segment(pdu.event_id().as_str()));

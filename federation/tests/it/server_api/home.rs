@@ -7,7 +7,9 @@ use axum::{Router, body::Body};
 use bytes::Bytes;
 use devices::Devices;
 use events::SigningKey;
-use federation::{Client, Inbound, KeyRing, Pieces, Remote, Sender, SenderPieces};
+use federation::{
+    Client, DeviceLists, DeviceListsPieces, Inbound, KeyRing, Pieces, Remote, Sender, SenderPieces,
+};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use presence::Presence;
@@ -34,7 +36,7 @@ pub(crate) struct Home {
     pub(crate) accounts: Accounts,
     pub(crate) devices: Devices,
     pub(crate) presence: Presence,
-    router: Router,
+    pub(crate) router: Router,
 }
 
 /// What was answered.
@@ -80,7 +82,12 @@ impl Home {
     }
 
     async fn on(store: Store, net: Arc<Net>) -> Self {
-        let name: OwnedServerName = ServerName::parse(NAME).expect("a server name");
+        Self::named(NAME, store, net).await
+    }
+
+    /// A server of another name, with the same key.
+    pub(crate) async fn named(name: &str, store: Store, net: Arc<Net>) -> Self {
+        let name: OwnedServerName = ServerName::parse(name).expect("a server name");
         let key = SigningKey::from_seed(&[7; 32], "home").expect("a key");
         let clock: SharedClock = net.clock.clone();
         let rng = Rng::from_seed(store.log().position() ^ 42);
@@ -118,6 +125,14 @@ impl Home {
         let devices = Devices::new(store.clone(), clock.clone(), rng.clone(), &tasks);
         let presence =
             Presence::new(presence::Config::default(), clock.clone(), &tasks, store.clone());
+        let device_lists = DeviceLists::new(DeviceListsPieces {
+            client: client.clone(),
+            store: store.clone(),
+            rooms: rooms.clone(),
+            devices: devices.clone(),
+            tasks: tasks.clone(),
+        });
+        devices.set_remote_keys(Arc::new(device_lists.clone()));
         let sender = Sender::new(
             config,
             SenderPieces {
@@ -127,6 +142,7 @@ impl Home {
                 rng,
                 tasks: tasks.clone(),
                 rooms: rooms.clone(),
+                devices: devices.clone(),
                 presence: presence.clone(),
             },
         );
@@ -139,6 +155,7 @@ impl Home {
             devices: devices.clone(),
             presence: presence.clone(),
             keys,
+            device_lists,
             sender,
         });
         let router = federation::router::<Inbound>().with_state(inbound);

@@ -1,9 +1,12 @@
 //! Another server, in the hands of a test: it has a key and a place on the network, and signs what
 //! it is told to.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use axum::body::Body;
@@ -36,6 +39,8 @@ struct Shared {
     keys: Mutex<Keys>,
     /// It answers nobody any more.
     down: Mutex<bool>,
+    /// What else it answers, by path.
+    answers: Mutex<BTreeMap<String, Value>>,
 }
 
 pub(crate) struct Peer {
@@ -63,6 +68,7 @@ impl Peer {
             key: key.clone(),
             keys: Mutex::new(keys),
             down: Mutex::default(),
+            answers: Mutex::default(),
         });
         let answering = Arc::clone(&shared);
         let listener = home.net.peer(host, 8448, move |seen| answering.answer(seen)).await;
@@ -86,9 +92,19 @@ impl Peer {
         *self.shared.down.lock() = down;
     }
 
+    /// From now on, to requests for a path.
+    pub(crate) fn says(&self, uri: &str, answer: Value) {
+        self.shared.answers.lock().insert(uri.to_owned(), answer);
+    }
+
     /// How often its keys were asked for.
     pub(crate) fn key_requests(&self) -> usize {
-        self.listener.seen().iter().filter(|seen| seen.uri == "/_matrix/key/v2/server").count()
+        self.asked("/_matrix/key/v2/server")
+    }
+
+    /// How often a path was asked for.
+    pub(crate) fn asked(&self, uri: &str) -> usize {
+        self.listener.seen().iter().filter(|seen| seen.uri == uri).count()
     }
 
     /// The header for a request to `destination`.
@@ -161,7 +177,10 @@ impl Shared {
             uri if uri.starts_with("/_matrix/federation/v1/send/") => {
                 net::json(json!({ "pdus": {} }))
             }
-            _ => net::status(StatusCode::NOT_FOUND),
+            uri => match self.answers.lock().get(uri) {
+                Some(answer) => net::json(answer),
+                None => net::status(StatusCode::NOT_FOUND),
+            },
         }
     }
 
