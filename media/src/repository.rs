@@ -16,6 +16,7 @@ use stdx::{Rng, SharedClock, Tasks};
 use storage::Store;
 use tokio::sync::Semaphore;
 
+use self::fetch::Fetches;
 use crate::{
     disposition::{clean_name, clean_type},
     error::{Error, OpenError},
@@ -32,8 +33,6 @@ use crate::{
 const ID_CHARS: usize = 22;
 /// Ids of others are kept if they are no longer.
 const ID_MAX: usize = 255;
-/// Transfers from other servers at the same time.
-const FETCHES: usize = 32;
 /// Images that are decoded at the same time.
 const THUMBNAILS: usize = 2;
 
@@ -88,7 +87,7 @@ pub(crate) struct Inner {
     pending: Pending,
     uploads: Uploads,
     flights: Flights,
-    fetches: Semaphore,
+    fetches: Fetches,
     thumbnails: Arc<Semaphore>,
     remote: OnceLock<Arc<dyn RemoteMedia>>,
 }
@@ -153,7 +152,7 @@ impl Media {
             server_name,
             pending,
             uploads: Uploads::new(),
-            fetches: Semaphore::new(FETCHES),
+            fetches: Fetches::new(),
             thumbnails: Arc::new(Semaphore::new(THUMBNAILS)),
             remote: OnceLock::new(),
         };

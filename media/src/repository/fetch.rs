@@ -1,14 +1,17 @@
 //! Content of other servers: fetched once, however many ask for it, and kept like our own.
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use ruma::{OwnedServerName, ServerName};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Inner, Media, Upload};
 use crate::{
@@ -18,6 +21,11 @@ use crate::{
     receive::Broken,
     store::MediaRecord,
 };
+
+/// Transfers at the same time.
+const AT_ONCE: usize = 64;
+/// Of them, from one server.
+const PER_SERVER: usize = 8;
 
 impl Media {
     pub(super) async fn find_remote(
@@ -52,7 +60,7 @@ impl Media {
         begun: Arc<AtomicBool>,
     ) -> Outcome {
         let Inner { config, files, store, fetches, .. } = &*self.inner;
-        let _slot = fetches.acquire().await.expect("the semaphore is not closed");
+        let _slots = fetches.begin(&server).await;
         // Somebody may have fetched it between our look at the store and this flight.
         if store.media(&server, &media_id).await?.is_some() {
             return Ok(Done::Stored);
@@ -77,6 +85,37 @@ impl Media {
             Ok(()) | Err(Error::CannotOverwrite) => Ok(Done::Stored),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// How many transfers there are: a server that is slow on purpose holds up its own.
+pub(crate) struct Fetches {
+    all: Arc<Semaphore>,
+    by_server: Mutex<HashMap<OwnedServerName, Weak<Semaphore>>>,
+}
+
+impl Fetches {
+    pub(super) fn new() -> Self {
+        Self { all: Arc::new(Semaphore::new(AT_ONCE)), by_server: Mutex::default() }
+    }
+
+    /// Waits for its turn, which lasts until what is returned is dropped.
+    async fn begin(&self, server: &ServerName) -> [OwnedSemaphorePermit; 2] {
+        let of_server = self.of(server).acquire_owned().await;
+        let of_all = Arc::clone(&self.all).acquire_owned().await;
+        [of_server, of_all].map(|permit| permit.expect("the semaphores are not closed"))
+    }
+
+    fn of(&self, server: &ServerName) -> Arc<Semaphore> {
+        let mut by_server = self.by_server.lock();
+        if let Some(known) = by_server.get(server).and_then(Weak::upgrade) {
+            return known;
+        }
+        // As many as there are flights at most, once those that have ended are forgotten.
+        by_server.retain(|_, semaphore| semaphore.strong_count() > 0);
+        let new = Arc::new(Semaphore::new(PER_SERVER));
+        by_server.insert(server.to_owned(), Arc::downgrade(&new));
+        new
     }
 }
 

@@ -92,6 +92,39 @@ async fn nobody_waits_longer_than_they_want_and_the_rest_still_get_it() {
 }
 
 #[tokio::test]
+async fn a_server_that_does_not_answer_holds_up_its_own_content_only() {
+    let world = World::new().await;
+    let elsewhere = Elsewhere::saying(|_| content("at last"));
+    world.media.set_remote(elsewhere.clone());
+    let ids: Vec<String> = (0..20).map(|number| format!("slow{number}")).collect();
+    let mut slow = Box::pin(join_all(ids.iter().map(|id| world.media.download(of(id), PATIENCE))));
+    assert!((&mut slow).now_or_never().is_none());
+    let other = MediaOf { server: server_name!("b.test"), media_id: "quick" };
+    let mut quick = Box::pin(world.media.download(other, PATIENCE));
+    while elsewhere.asked.load(Ordering::SeqCst) < 9 {
+        assert!((&mut quick).now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(elsewhere.asked.load(Ordering::SeqCst), 9, "eight of the slow one, and the other");
+    for _answer in 0..9 {
+        elsewhere.go.notify_waiters();
+        elsewhere.go.notify_one();
+        tokio::task::yield_now().await;
+    }
+    quick.await.expect("it came");
+    let let_go = async {
+        loop {
+            elsewhere.go.notify_one();
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        all = slow => assert!(all.iter().all(Result::is_ok)),
+        () = let_go => {}
+    }
+}
+
+#[tokio::test]
 async fn without_federation_there_is_nothing_elsewhere() {
     let world = World::new().await;
     let found = world.media.download(of("one"), PATIENCE).await;

@@ -2,8 +2,9 @@
 //! piece of its content.
 
 use std::{
-    fs::File,
+    fs::{DirBuilder, File, OpenOptions},
     io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Component, Path, PathBuf},
 };
 
@@ -82,8 +83,11 @@ impl Restored {
         if self.open.as_ref().is_none_or(|(open, _)| open != name) {
             self.close()?;
             let directory = path.parent().unwrap_or(&self.root);
-            std::fs::create_dir_all(directory).map_err(io)?;
-            self.open = Some((name.to_owned(), File::create_new(&path).map_err(io)?));
+            // For the owner only, whatever the directory is that they come into.
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+            made.map_err(io)?;
+            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+            self.open = Some((name.to_owned(), file.map_err(io)?));
         }
         let (_, file) = self.open.as_mut().expect("it was opened above");
         file.write_all(bytes).map_err(io)
