@@ -4,23 +4,28 @@ mod addresses;
 mod connect;
 mod discovery;
 mod dns;
+mod outside;
+mod streamed;
 mod well_known;
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use events::{RequestToSign, SigningKey};
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use ruma::{OwnedServerName, ServerName};
 use stdx::SharedClock;
 
 pub use self::dns::{Lookup, Resolver, Service};
+pub(crate) use self::streamed::Streamed;
 use self::{
     connect::Connector,
     discovery::Discovery,
     dns::{Dns, SystemResolver},
+    outside::Outside,
 };
 use crate::{Config, x_matrix::XMatrix};
 
@@ -77,6 +82,8 @@ struct Inner {
     http: legacy::Client<Connector, Full<Bytes>>,
     connector: Connector,
     discovery: Discovery,
+    /// For URLs that other servers name.
+    outside: Outside,
 }
 
 impl std::fmt::Debug for Client {
@@ -112,8 +119,10 @@ impl Client {
             .pool_idle_timeout(IDLE_FOR)
             .pool_max_idle_per_host(IDLE_PER_SERVER)
             .build(connector.clone());
-        let discovery = Discovery::new(&connector, Dns::new(resolver), clock);
-        let inner = Inner { server_name, key, http, connector, discovery };
+        let dns = Dns::new(resolver);
+        let discovery = Discovery::new(&connector, dns.clone(), clock);
+        let outside = Outside::new(connector.apart(), dns);
+        let inner = Inner { server_name, key, http, connector, discovery, outside };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -182,30 +191,42 @@ impl Client {
         limits: Limits,
     ) -> Result<Answer, RequestError> {
         let exchange = async {
-            let target = self.inner.discovery.find(server).await?;
-            let uri = format!("https://{}{path}", target.authority);
-            let bad = |error: &dyn std::fmt::Display| RequestError::Request(error.to_string());
-            let uri: Uri = uri.parse().map_err(|error| bad(&error))?;
-            self.inner.connector.register(&target);
-            let mut request = Request::builder().method(method).uri(uri);
-            if body.is_some() {
-                request = request.header(header::CONTENT_TYPE, "application/json");
-            }
-            if let Some(authorization) = authorization {
-                let value = HeaderValue::try_from(authorization).map_err(|error| bad(&error))?;
-                request = request.header(header::AUTHORIZATION, value);
-            }
-            let request = request
-                .header(header::USER_AGENT, concat!("Meridian/", env!("CARGO_PKG_VERSION")))
-                .body(Full::new(body.unwrap_or_default()))
-                .map_err(|error| bad(&error))?;
-            let response = self.inner.http.request(request).await;
-            let response = response.map_err(|error| RequestError::Connection(chain(&error)))?;
+            let response = self.exchange(server, method, path, body, authorization).await?;
             let status = response.status();
             let body = bounded_body(response.into_body(), limits.body).await?;
             Ok(Answer { status, body })
         };
         tokio::time::timeout(limits.time, exchange).await.unwrap_or(Err(RequestError::Timeout))
+    }
+
+    /// An answer before its body is read. Bounded in time by the caller.
+    async fn exchange(
+        &self,
+        server: &ServerName,
+        method: Method,
+        path: &str,
+        body: Option<Bytes>,
+        authorization: Option<String>,
+    ) -> Result<Response<Incoming>, RequestError> {
+        let target = self.inner.discovery.find(server).await?;
+        let uri = format!("https://{}{path}", target.authority);
+        let bad = |error: &dyn std::fmt::Display| RequestError::Request(error.to_string());
+        let uri: Uri = uri.parse().map_err(|error| bad(&error))?;
+        self.inner.connector.register(&target);
+        let mut request = Request::builder().method(method).uri(uri);
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(authorization) = authorization {
+            let value = HeaderValue::try_from(authorization).map_err(|error| bad(&error))?;
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        let request = request
+            .header(header::USER_AGENT, concat!("Meridian/", env!("CARGO_PKG_VERSION")))
+            .body(Full::new(body.unwrap_or_default()))
+            .map_err(|error| bad(&error))?;
+        let response = self.inner.http.request(request).await;
+        response.map_err(|error| RequestError::Connection(chain(&error)))
     }
 }
 

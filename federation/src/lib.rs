@@ -30,5 +30,5 @@ pub use device_lists::{DeviceLists, DeviceListsPieces};
 pub use inbound::{Inbound, Pieces};
 pub use keys::KeyRing;
 pub use remote::Remote;
-pub use routes::router;
+pub use routes::{media_router, router};
 pub use sender::{Sender, SenderPieces, Sending, Transport};

@@ -2,6 +2,7 @@
 
 mod answers;
 mod device_keys;
+mod media;
 mod paths;
 
 use std::pin::Pin;

@@ -7,6 +7,7 @@ mod directory;
 mod discovery;
 mod event;
 mod keys;
+mod media;
 mod membership;
 mod openid;
 mod query;
@@ -14,6 +15,7 @@ mod space;
 mod transactions;
 mod user_keys;
 
+use ::media::Media;
 use axum::{
     Router,
     extract::FromRef,
@@ -46,6 +48,18 @@ where
         .merge(space::router())
         .merge(transactions::router())
         .merge(user_keys::router())
+        .method_not_allowed_fallback(async || Error::method_not_allowed())
+        .layer(CatchPanicLayer::custom(|_panic| crate::error::panicked()))
+}
+
+/// Its content repository, which needs one piece more.
+pub fn media_router<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Inbound: FromRef<S>,
+    Media: FromRef<S>,
+{
+    media::router()
         .method_not_allowed_fallback(async || Error::method_not_allowed())
         .layer(CatchPanicLayer::custom(|_panic| crate::error::panicked()))
 }

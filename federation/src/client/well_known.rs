@@ -3,16 +3,13 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderMap, Request, Uri, header};
-use http_body_util::Full;
-use hyper_util::{client::legacy, rt::TokioExecutor};
+use http::{HeaderMap, Uri, header};
 use parking_lot::Mutex;
 use ruma::{OwnedServerName, ServerName};
 use serde::Deserialize;
 use stdx::SharedClock;
 
-use super::{bounded_body, connect::Connector, discovery::Target, dns::Dns};
+use super::{bounded_body, connect::Connector, dns::Dns, outside::Outside};
 
 const BODY_MAX: usize = 50 << 10;
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,9 +27,7 @@ struct Known {
 }
 
 pub(super) struct WellKnown {
-    http: legacy::Client<Connector, Full<Bytes>>,
-    connector: Connector,
-    dns: Dns,
+    outside: Outside,
     clock: SharedClock,
     known: Mutex<HashMap<String, Known>>,
 }
@@ -45,10 +40,7 @@ struct Answer {
 
 impl WellKnown {
     pub(super) fn new(connector: Connector, dns: Dns, clock: SharedClock) -> Self {
-        let http = legacy::Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(0)
-            .build(connector.clone());
-        Self { http, connector, dns, clock, known: Mutex::default() }
+        Self { outside: Outside::new(connector, dns), clock, known: Mutex::default() }
     }
 
     /// `None` if the name delegates to nobody, or says nothing that can be read.
@@ -72,48 +64,16 @@ impl WellKnown {
     }
 
     async fn fetch(&self, host: &str) -> Option<(OwnedServerName, u64)> {
-        let mut uri: Uri = format!("https://{host}/.well-known/matrix/server").parse().ok()?;
-        for _ in 0..=REDIRECTS_MAX {
-            self.register(&uri).await?;
-            let request = Request::get(uri.clone()).body(Full::new(Bytes::new())).ok()?;
-            let response = self.http.request(request).await.ok()?;
-            let status = response.status();
-            if status.is_redirection() {
-                let location = response.headers().get(header::LOCATION)?.to_str().ok()?;
-                uri = redirected(&uri, location)?;
-                continue;
-            }
-            if !status.is_success() {
-                return None;
-            }
-            let fresh = freshness(response.headers());
-            let body = bounded_body(response.into_body(), BODY_MAX).await.ok()?;
-            let answer: Answer = serde_json::from_slice(&body).ok()?;
-            return Some((ServerName::parse(answer.server).ok()?, fresh));
+        let uri: Uri = format!("https://{host}/.well-known/matrix/server").parse().ok()?;
+        let response = self.outside.get(uri, REDIRECTS_MAX).await.ok()?;
+        if !response.status().is_success() {
+            return None;
         }
-        None
+        let fresh = freshness(response.headers());
+        let body = bounded_body(response.into_body(), BODY_MAX).await.ok()?;
+        let answer: Answer = serde_json::from_slice(&body).ok()?;
+        Some((ServerName::parse(answer.server).ok()?, fresh))
     }
-
-    async fn register(&self, uri: &Uri) -> Option<()> {
-        let authority = uri.authority()?;
-        let host = authority.host();
-        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let addresses =
-            self.dns.addresses(&bare, authority.port_u16().unwrap_or(443)).await.ok()?;
-        let authority = authority.as_str().to_owned();
-        self.connector.register(&Target { authority, tls_name: bare, addresses });
-        Some(())
-    }
-}
-
-/// Only to where the certificate of the next server is checked too.
-fn redirected(from: &Uri, location: &str) -> Option<Uri> {
-    let to: Uri = if location.starts_with('/') {
-        format!("https://{}{location}", from.authority()?).parse().ok()?
-    } else {
-        location.parse().ok()?
-    };
-    (to.scheme_str() == Some("https") && to.authority()?.as_str().find('@').is_none()).then_some(to)
 }
 
 /// Seconds.

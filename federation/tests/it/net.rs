@@ -14,7 +14,7 @@ use stdx::ManualClock;
 pub(crate) use self::{
     authority::{Authority, Certificate},
     names::Names,
-    peer::{Canary, Peer, Seen, json, status},
+    peer::{Canary, Peer, Reply, Seen, json, status},
 };
 
 pub(crate) const START: u64 = 1_700_000_000_000;

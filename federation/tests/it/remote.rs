@@ -3,6 +3,7 @@
 
 mod answers;
 mod calls;
+mod media;
 mod refusals;
 
 use federation::Remote;
