@@ -94,6 +94,11 @@ async fn existing(state: &AppState, user: &str) -> anyhow::Result<OwnedUserId> {
     }
 }
 
+/// What is said of a store or a backup in which nothing is wrong.
+pub(crate) fn whole(read: &Progress) -> String {
+    format!("whole: {} rows in {} tables, {} files", read.rows, read.tables, read.files)
+}
+
 fn told(now: &Progress) -> Answer {
     Answer::Progress { rows: now.rows, bytes: now.bytes, table: now.table.clone() }
 }
@@ -103,19 +108,34 @@ async fn backup(
     file: PathBuf,
     mut progress: impl FnMut(Answer) + Send + 'static,
 ) -> anyhow::Result<String> {
-    let store = state.store.clone();
+    let (store, media) = (state.store.clone(), state.media.clone());
     let target = file.clone();
-    let work = move || dump::dump(&store, &target, &mut |now| progress(told(now)));
+    let mut files = move || {
+        let found = media.files()?.into_iter();
+        Ok(found.map(|(name, path)| dump::Attachment { name, path }).collect())
+    };
+    let work =
+        move || dump::dump_with_files(&store, &target, &mut files, &mut |now| progress(told(now)));
     let written = tokio::task::spawn_blocking(work).await.context("the backup broke off")??;
-    Ok(format!("wrote {} rows ({} bytes) to {}", written.rows, written.bytes, file.display()))
+    let Progress { rows, files, bytes, .. } = written;
+    Ok(format!("wrote {rows} rows and {files} files ({bytes} bytes) to {}", file.display()))
 }
 
 async fn verify(
     state: &AppState,
     mut progress: impl FnMut(Answer) + Send + 'static,
 ) -> anyhow::Result<String> {
-    let store = state.store.clone();
-    let work = move || dump::verify(&store, &mut |now| progress(told(now)));
+    let (store, media) = (state.store.clone(), state.media.clone());
+    let work = move || {
+        let mut read = dump::verify(&store, &mut |now| progress(told(now)))?;
+        "media files".clone_into(&mut read.table);
+        let files = media.verify(&mut |files| {
+            read.files = files.files;
+            progress(told(&read));
+        });
+        let files = files.map_err(anyhow::Error::msg)?.files;
+        anyhow::Ok(Progress { files, ..read })
+    };
     let read = tokio::task::spawn_blocking(work).await.context("the check broke off")??;
-    Ok(format!("whole: {} rows in {} tables", read.rows, read.tables))
+    Ok(whole(&read))
 }

@@ -5,6 +5,7 @@ use axum::extract::FromRef;
 use client_api::{Gate, Sockets};
 use devices::Devices;
 use federation::Inbound;
+use media::Media;
 use metrics_exporter_prometheus::PrometheusHandle;
 use presence::Presence;
 use rooms::Rooms;
@@ -18,6 +19,7 @@ pub(crate) struct AppState {
     pub(crate) accounts: Accounts,
     pub(crate) devices: Devices,
     pub(crate) presence: Presence,
+    pub(crate) media: Media,
     pub(crate) rooms: Rooms,
     pub(crate) sync: Sync,
     pub(crate) sockets: Sockets,
@@ -42,6 +44,7 @@ piece!(
     accounts: Accounts,
     devices: Devices,
     presence: Presence,
+    media: Media,
     rooms: Rooms,
     sync: Sync,
     sockets: Sockets,

@@ -61,6 +61,8 @@ impl Region {
         let peers = Peers::build(config, &identity, &store, &clock)?;
         let rooms = open_rooms(config, &store, &clock, &rng, identity, peers.ports())?;
         peers.know_profiles(&accounts);
+        let media = open_media(config, &store, &clock, &rng, &tasks).await?;
+        peers.know_media(&media);
         tasks.spawn_until_stopped("typing", rooms.clone().expire_typing());
         let sources = sync::Sources {
             store: store.clone(),
@@ -102,6 +104,7 @@ impl Region {
             accounts,
             devices,
             presence,
+            media,
             rooms,
             sync,
             sockets,
@@ -119,7 +122,10 @@ impl Region {
 
     /// Everything that is served.
     pub fn router(&self) -> Router {
-        let others = if self.state.federates { federation::router() } else { Router::new() };
+        let others = match self.state.federates {
+            true => federation::router().merge(federation::media_router()),
+            false => Router::new(),
+        };
         others
             .merge(client_api::router())
             .merge(page::router())
@@ -168,4 +174,21 @@ fn open_rooms(
     let opened =
         rooms::Rooms::new(config.rooms(), store, clock, rng, server_name, signing_key, ports);
     opened.context("cannot open the rooms")
+}
+
+async fn open_media(
+    config: &Config,
+    store: &Store,
+    clock: &SharedClock,
+    rng: &Rng,
+    tasks: &Tasks,
+) -> anyhow::Result<media::Media> {
+    let pieces = media::Pieces {
+        store: store.clone(),
+        clock: clock.clone(),
+        rng: rng.clone(),
+        tasks: tasks.clone(),
+        server_name: config.server_name()?,
+    };
+    media::Media::open(config.media(), pieces).await.context("cannot open the media")
 }

@@ -216,6 +216,31 @@ where
     }
 }
 
+/// As [`AuthedRaw`], for bodies that are no JSON and too large for the memory. Whoever reads it says
+/// how large it may be, and how long it may take.
+pub(crate) struct AuthedStream {
+    pub(crate) session: Session,
+    pub(crate) parts: Parts,
+    pub(crate) path_args: Vec<String>,
+    pub(crate) body: axum::body::Body,
+}
+
+impl<S> FromRequest<S> for AuthedStream
+where
+    Gate: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        let gate = Gate::from_ref(state);
+        let RawRequest { parts, body, path_args } = RawRequest::split(request).await?;
+        let session = gate.authenticate(&parts)?;
+        gate.limit_user(Action::Other, &session)?;
+        Ok(Self { session, parts, path_args, body })
+    }
+}
+
 /// As [`AuthedRaw`], for endpoints that need no token.
 pub(crate) struct OpenRaw {
     pub(crate) parts: Parts,

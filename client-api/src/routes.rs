@@ -9,6 +9,7 @@ mod directory;
 mod discovery;
 mod filter;
 mod legacy;
+mod media;
 mod membership;
 mod message;
 mod openid;
@@ -21,6 +22,7 @@ mod redact;
 mod relations;
 mod room;
 mod session;
+mod signing_keys;
 mod space;
 mod state;
 mod sync;
@@ -31,6 +33,7 @@ mod to_device;
 mod typing;
 mod voip;
 
+use ::media::Media;
 use ::presence::Presence;
 use ::rooms::Rooms;
 use ::sync::Sync as SyncEngine;
@@ -62,6 +65,7 @@ where
     Gate: FromRef<S>,
     Accounts: FromRef<S>,
     Devices: FromRef<S>,
+    Media: FromRef<S>,
     Presence: FromRef<S>,
     Rooms: FromRef<S>,
     Sockets: FromRef<S>,
@@ -77,6 +81,7 @@ where
         .merge(discovery::router())
         .merge(filter::router())
         .merge(legacy::router())
+        .merge(media::router())
         .merge(membership::router())
         .merge(message::router())
         .merge(openid::router())

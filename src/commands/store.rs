@@ -8,7 +8,7 @@ use stdx::Rng;
 
 use super::admin::carry_out;
 use crate::{
-    admin::{Answer, Request},
+    admin::{Answer, Request, whole},
     config::Config,
 };
 
@@ -46,11 +46,14 @@ pub(super) fn backup(config: &Config, file: &Path) -> anyhow::Result<()> {
 pub(super) fn restore(config: &Config, file: &Path) -> anyhow::Result<()> {
     let bar = bar();
     let rng = Rng::from_system();
-    let read = storage::dump::restore(file, &config.storage()?, rng.next_u64(), &mut |now| {
-        show(&bar, now.rows, &now.table);
-    })?;
+    let (store, media) = (config.storage()?, config.media().directory);
+    let mut told = |now: &storage::dump::Progress| show(&bar, now.rows, &now.table);
+    let restored =
+        storage::dump::restore_with_files(file, &store, rng.next_u64(), &media, &mut told);
+    let read = restored?;
     bar.finish_and_clear();
-    println!("restored {} rows into {}", read.rows, config.data_dir.display());
+    let (rows, files, into) = (read.rows, read.files, config.data_dir.display());
+    println!("restored {rows} rows and {files} files into {into}");
     Ok(())
 }
 
@@ -59,6 +62,6 @@ pub(super) fn verify(config: &Config, file: Option<&Path>) -> anyhow::Result<()>
     let bar = bar();
     let read = storage::dump::check(file, &mut |now| show(&bar, now.rows, &now.table))?;
     bar.finish_and_clear();
-    println!("whole: {} rows in {} tables", read.rows, read.tables);
+    println!("{}", whole(&read));
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use accounts::Accounts;
 use anyhow::Context as _;
 use devices::Devices;
+use media::Media;
 use presence::Presence;
 use rooms::Rooms;
 use stdx::{Rng, SharedClock, Tasks};
@@ -67,20 +68,16 @@ impl Peers {
         }
     }
 
+    pub(super) fn know_media(&self, media: &Media) {
+        if self.federates {
+            media.set_remote(Arc::new(federation::Remote::new(self.client.clone())));
+        }
+    }
+
     /// Starts what sends, and makes what answers. Without federation nobody is sent anything and
     /// nobody's signature is looked at: the routes are not served.
     pub(super) fn federate(self, local: Local) -> federation::Inbound {
         let Local { store, clock, rng, tasks, rooms, accounts, devices, presence } = local;
-        let device_lists = federation::DeviceLists::new(federation::DeviceListsPieces {
-            client: self.client.clone(),
-            store: store.clone(),
-            rooms: rooms.clone(),
-            devices: devices.clone(),
-            tasks: tasks.clone(),
-        });
-        if self.federates {
-            devices.set_remote_keys(Arc::new(device_lists.clone()));
-        }
         let pieces = federation::SenderPieces {
             client: self.client,
             store: store.clone(),
@@ -88,7 +85,6 @@ impl Peers {
             rng,
             tasks: tasks.clone(),
             rooms: rooms.clone(),
-            devices: devices.clone(),
             presence: presence.clone(),
         };
         let sender = federation::Sender::new(self.config, pieces);
@@ -102,7 +98,6 @@ impl Peers {
             devices,
             presence,
             keys,
-            device_lists,
             sender,
         };
         federation::Inbound::new(pieces)

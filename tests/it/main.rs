@@ -7,6 +7,7 @@ mod elsewhere;
 mod event_size;
 mod joins;
 mod legacy;
+mod media;
 mod openid;
 mod peers;
 mod push_rules;

@@ -111,6 +111,27 @@ impl Server {
     }
 
     pub(crate) async fn send_request(&self, request: Request<Full<Bytes>>) -> Answer {
+        let (status, headers, body) = self.exchange(request).await;
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        Answer { status, headers, body }
+    }
+
+    /// An answer that need not be JSON.
+    pub(crate) async fn bytes(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+    ) -> (StatusCode, HeaderMap, Bytes) {
+        let mut request =
+            Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        if let Some(token) = token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        self.exchange(request.body(Full::default()).expect("a request")).await
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> (StatusCode, HeaderMap, Bytes) {
         let exchange = async {
             let response = self.http.request(request).await.expect("an answer");
             let (parts, body) = response.into_parts();
@@ -118,8 +139,7 @@ impl Server {
         };
         let (parts, body) =
             tokio::time::timeout(PATIENCE, exchange).await.expect("an answer in time");
-        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Answer { status: parts.status, headers: parts.headers, body }
+        (parts.status, parts.headers, body)
     }
 
     /// Without a token; `path` below `/_matrix/client`.
