@@ -21,6 +21,8 @@ pub struct Config {
     pub retry_max: Duration,
     /// How long presence of local users is gathered before a server is told.
     pub presence_interval: Duration,
+    /// Events, and messages to devices, that wait for one server; beyond, the newest are kept.
+    pub waiting_max: usize,
 }
 
 impl Default for Config {
@@ -33,6 +35,7 @@ impl Default for Config {
             retry_min: Duration::from_secs(10),
             retry_max: Duration::from_secs(60 * 60),
             presence_interval: Duration::from_secs(10),
+            waiting_max: 50_000,
         }
     }
 }

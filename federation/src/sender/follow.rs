@@ -37,13 +37,7 @@ impl Sender {
                 }
             };
             let Some(last) = facts.last().map(|fact| fact.position) else { continue };
-            let mut relayed = Vec::new();
-            for fact in facts.iter() {
-                relayed.extend(match relayed_fact(fact) {
-                    Some(relayed) => Some(relayed),
-                    None => self.device_news(fact).await,
-                });
-            }
+            let relayed: Vec<Relayed> = facts.iter().filter_map(relayed).collect();
             if !relayed.is_empty() || last > written + CHECKPOINT {
                 while let Err(error) = outbox.add(&relayed, last).await {
                     tracing::error!(%error, "the outbox cannot be written");
@@ -51,8 +45,11 @@ impl Sender {
                 }
                 written = last;
             }
-            for server in relayed.iter().flat_map(|relayed| &relayed.servers) {
-                self.wake(server);
+            for Relayed { item, servers, .. } in &relayed {
+                for server in servers {
+                    self.waits(&self.destination(server), item);
+                    self.wake(server);
+                }
             }
             // What need not arrive is not told again after a restart.
             for fact in facts.iter().filter(|fact| fact.position > now) {
@@ -124,13 +121,14 @@ impl Sender {
     }
 }
 
-fn relayed_fact(logged: &LoggedFact) -> Option<Relayed> {
+fn relayed(logged: &LoggedFact) -> Option<Relayed> {
     let (item, servers) = match logged.fact.stream {
         stream::RELAY => {
             let RelayFact { event_id, servers } = RelayFact::from_fact(&logged.fact)?;
-            (Item::Event(event_id), servers)
+            let room_id = RoomId::parse(&*logged.fact.subject).ok()?;
+            (Item::Event(room_id, event_id), servers)
         }
-        ::devices::stream::TO_DEVICE_ELSEWHERE => {
+        devices::stream::TO_DEVICE_ELSEWHERE => {
             let server = ServerName::parse(&*logged.fact.subject).ok()?;
             (Item::ToDevice(logged.fact.payload.clone()), vec![server])
         }

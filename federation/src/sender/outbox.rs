@@ -1,99 +1,28 @@
 //! What must arrive: events by destination, in the order in which they happened.
 
+mod tables;
+
+use std::collections::HashMap;
+
 use bytes::Bytes;
-use ruma::{OwnedEventId, OwnedServerName, ServerName};
-use serde::{Deserialize, Serialize};
-use storage::{Batch, CommitError, First, Position, Range, ReadError, Store, Table, Versioned};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, ServerName};
+use storage::{Batch, CommitError, Position, Range, ReadError, Store};
+
+use self::tables::{
+    Destinations, EventRecord, Events, FailuresTable, Followed, FollowedRecord, ToDevice,
+    UnansweredTable,
+};
+pub(super) use self::tables::{Failures, Unanswered};
+
+/// Rows that are read at a time to thin an outbox.
+const PAGE: usize = 1000;
 
 /// What waits for a destination.
 #[derive(Clone, Debug)]
 pub(super) enum Item {
-    Event(OwnedEventId),
+    Event(OwnedRoomId, OwnedEventId),
     /// The content of an `m.direct_to_device` EDU.
     ToDevice(Bytes),
-}
-
-struct ToDevice;
-
-impl Table for ToDevice {
-    const NAME: &'static str = "federation_outbox_to_device";
-    /// Destination.
-    type Partition = String;
-    /// Of the fact.
-    type Sort = u64;
-    type Value = Bytes;
-}
-
-struct Events;
-
-#[derive(Debug, Serialize, Deserialize)]
-struct EventRecord {
-    event_id: OwnedEventId,
-}
-
-impl Versioned for EventRecord {
-    const VERSION: u8 = 1;
-    type Previous = First;
-}
-
-impl Table for Events {
-    const NAME: &'static str = "federation_outbox";
-    /// Destination.
-    type Partition = String;
-    /// Of the fact.
-    type Sort = u64;
-    type Value = EventRecord;
-}
-
-/// Servers that something was ever sent to.
-struct Destinations;
-
-impl Table for Destinations {
-    const NAME: &'static str = "federation_destinations";
-    type Partition = u32;
-    type Sort = String;
-    type Value = ();
-}
-
-/// How far the log was followed.
-struct Followed;
-
-#[derive(Debug, Serialize, Deserialize)]
-struct FollowedRecord {
-    position: Position,
-}
-
-impl Versioned for FollowedRecord {
-    const VERSION: u8 = 1;
-    type Previous = First;
-}
-
-impl Table for Followed {
-    const NAME: &'static str = "federation_followed";
-    type Partition = u32;
-    type Sort = ();
-    type Value = FollowedRecord;
-}
-
-/// How often a server has failed in a row; no row for one that answers.
-struct Failures;
-
-#[derive(Debug, Serialize, Deserialize)]
-struct FailuresRecord {
-    failures: u32,
-}
-
-impl Versioned for FailuresRecord {
-    const VERSION: u8 = 1;
-    type Previous = First;
-}
-
-impl Table for Failures {
-    const NAME: &'static str = "federation_failures";
-    /// Destination.
-    type Partition = String;
-    type Sort = ();
-    type Value = FailuresRecord;
 }
 
 /// Something for some servers.
@@ -133,8 +62,9 @@ impl Outbox {
         for Relayed { position, item, servers } in events {
             for server in servers {
                 match item {
-                    Item::Event(event_id) => {
-                        let record = EventRecord { event_id: event_id.clone() };
+                    Item::Event(room_id, event_id) => {
+                        let (event_id, room_id) = (event_id.clone(), Some(room_id.clone()));
+                        let record = EventRecord { event_id, room_id };
                         batch.derive_put::<Events>(server.as_str(), *position, &record);
                     }
                     Item::ToDevice(content) => {
@@ -185,24 +115,98 @@ impl Outbox {
         for position in positions {
             batch.delete::<Events>(server.as_str(), *position);
         }
+        batch.delete::<UnansweredTable>(server.as_str(), ());
         self.store.submit(batch).map(drop)
     }
 
-    pub(super) async fn failures(&self, server: &ServerName) -> Result<u32, ReadError> {
-        let record = self.store.get::<Failures>(server.as_str(), ()).await?;
-        Ok(record.map_or(0, |record| record.failures))
+    /// Of the events after a position, leaves the newest of each room. Returns how many are left.
+    pub(super) async fn thin_events(
+        &self,
+        server: &ServerName,
+        after: Position,
+        of_each_room: usize,
+    ) -> Result<usize, rooms::Error> {
+        let mut by_room = HashMap::<OwnedRoomId, usize>::new();
+        let (mut kept, mut before) = (0, Position::MAX);
+        loop {
+            let range = Range::after(after).before(before).reversed().limit(PAGE);
+            let rows = self.store.scan::<Events>(server.as_str(), range).await?;
+            let Some(last) = rows.last() else { return Ok(kept) };
+            before = last.sort;
+            let mut batch = Batch::new();
+            for row in rows {
+                let is_kept = row.value.room_id.is_none_or(|room| {
+                    let of_room = by_room.entry(room).or_default();
+                    *of_room += 1;
+                    *of_room <= of_each_room
+                });
+                match is_kept {
+                    true => kept += 1,
+                    false => drop(batch.delete::<Events>(server.as_str(), row.sort)),
+                }
+            }
+            self.store.commit(batch).await?;
+        }
+    }
+
+    /// Of the messages to devices after a position, leaves the newest. Returns how many are left.
+    pub(super) async fn thin_to_device(
+        &self,
+        server: &ServerName,
+        after: Position,
+        keep: usize,
+    ) -> Result<usize, rooms::Error> {
+        let (mut kept, mut before) = (0, Position::MAX);
+        loop {
+            let range = Range::after(after).before(before).reversed().limit(PAGE);
+            let rows = self.store.scan::<ToDevice>(server.as_str(), range).await?;
+            let Some(last) = rows.last() else { return Ok(kept) };
+            before = last.sort;
+            let mut batch = Batch::new();
+            for row in rows {
+                match kept < keep {
+                    true => kept += 1,
+                    false => drop(batch.delete::<ToDevice>(server.as_str(), row.sort)),
+                }
+            }
+            self.store.commit(batch).await?;
+        }
+    }
+
+    pub(super) async fn unanswered(
+        &self,
+        server: &ServerName,
+    ) -> Result<Option<Unanswered>, ReadError> {
+        self.store.get::<UnansweredTable>(server.as_str(), ()).await
+    }
+
+    /// Returns before that is durable, so a crash may forget it. The same events go in a transaction
+    /// of another name then, and are known if they arrived.
+    pub(super) fn set_unanswered(
+        &self,
+        server: &ServerName,
+        transaction: &Unanswered,
+    ) -> Result<(), CommitError> {
+        let mut batch = Batch::new();
+        batch.put::<UnansweredTable>(server.as_str(), (), transaction);
+        self.store.submit(batch).map(drop)
+    }
+
+    pub(super) async fn failures(&self, server: &ServerName) -> Result<Failures, ReadError> {
+        let record = self.store.get::<FailuresTable>(server.as_str(), ()).await?;
+        Ok(record.unwrap_or_default())
     }
 
     /// Returns before that is durable: the server would only be tried sooner after a crash.
     pub(super) fn set_failures(
         &self,
         server: &ServerName,
-        failures: u32,
+        failures: Failures,
     ) -> Result<(), CommitError> {
         let mut batch = Batch::new();
-        match failures {
-            0 => batch.delete::<Failures>(server.as_str(), ()),
-            failures => batch.put::<Failures>(server.as_str(), (), &FailuresRecord { failures }),
+        match failures.count {
+            0 => batch.delete::<FailuresTable>(server.as_str(), ()),
+            _ => batch.put::<FailuresTable>(server.as_str(), (), &failures),
         };
         self.store.submit(batch).map(drop)
     }

@@ -13,6 +13,8 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     Sender,
+    bound::Waiting,
+    outbox::Failures,
     pending::Pending,
     transaction::{PDUS_MAX, Rows, Transaction, Verdict, judge},
 };
@@ -35,26 +37,40 @@ pub(super) struct Destination {
     news: Notify,
     /// The server was heard of.
     contact: Notify,
+    /// So much waits that some of it must go.
+    pub(super) crowded: Notify,
     pub(super) state: Mutex<State>,
 }
 
 #[derive(Default)]
 pub(super) struct State {
-    /// `None` before it was looked up how often the server failed before the start.
-    stored_failures: Option<u32>,
+    /// As stored; `None` before it was looked up what the server did before the start.
+    pub(super) stored_failures: Option<Failures>,
     /// In a row, and since the server made contact.
     failures: u32,
+    pub(super) waiting: Waiting,
     /// When it was last tried.
     tried: Option<Instant>,
     /// Refusals of single things in a row.
     refusals: u32,
     /// Set after a refusal: so much is put into a transaction, to find out what is not liked.
     pub(super) limit: Option<usize>,
+    /// Events up to there were put into transactions.
+    pub(super) sent: Position,
+    /// Messages to devices up to there were.
+    pub(super) sent_to_device: Position,
     /// Events up to there were answered.
     pub(super) answered: Position,
     /// Messages to devices up to there were answered.
     pub(super) answered_to_device: Position,
     pub(super) last_presence: Option<Instant>,
+}
+
+impl State {
+    fn sends(&mut self, rows: &Rows) {
+        self.sent = rows.events.last().copied().unwrap_or(self.sent);
+        self.sent_to_device = rows.to_device.last().copied().unwrap_or(self.sent_to_device);
+    }
 }
 
 impl Destination {
@@ -65,6 +81,7 @@ impl Destination {
             running: AtomicBool::new(false),
             news: Notify::new(),
             contact: Notify::new(),
+            crowded: Notify::new(),
             state: Mutex::default(),
         }
     }
@@ -89,9 +106,14 @@ impl Destination {
 
 impl Sender {
     pub(super) async fn run_queue(&self, destination: &Destination) {
-        self.recall(destination).await;
+        let mut unanswered = self.recall(destination).await;
         loop {
-            match self.next_transaction(destination).await {
+            self.thin(destination).await;
+            let next = match unanswered.take() {
+                Some(transaction) => Some(transaction),
+                None => self.next_transaction(destination).await,
+            };
+            match next {
                 Some(transaction) => self.deliver(destination, transaction).await,
                 None if self.waits_for_presence(destination).await => {}
                 None => {
@@ -108,26 +130,34 @@ impl Sender {
         }
     }
 
-    /// Who did not answer before the start is not taken for healthy.
-    async fn recall(&self, destination: &Destination) {
+    /// What was under way before the start. Who did not answer then is not taken for healthy.
+    async fn recall(&self, destination: &Destination) -> Option<Transaction> {
         if destination.state.lock().stored_failures.is_some() {
-            return;
+            return None;
         }
         let failures = self.inner.outbox.failures(&destination.server).await;
         let failures = failures.unwrap_or_else(|error| {
             tracing::error!(%error, "the outbox cannot be read");
-            0
+            Failures::default()
         });
         {
             let mut state = destination.state.lock();
             state.stored_failures = Some(failures);
-            state.failures = failures;
+            state.failures = failures.count;
         }
-        if failures > 0 {
+        let unanswered = self.unanswered(destination).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "the outbox cannot be read");
+            None
+        });
+        if let Some(Transaction { rows, .. }) = &unanswered {
+            destination.state.lock().sends(rows);
+        }
+        if failures.count > 0 {
             let spread = u64::try_from(START_SPREAD.as_millis()).unwrap_or(u64::MAX);
             let wait = Duration::from_millis(self.inner.rng.below(spread));
             self.wait(destination, wait).await;
         }
+        unanswered
     }
 
     async fn has_empty_outbox(&self, destination: &Destination) -> bool {
@@ -159,6 +189,7 @@ impl Sender {
     /// Ends when the transaction was answered.
     async fn deliver(&self, destination: &Destination, transaction: Transaction) {
         let server = &destination.server;
+        destination.state.lock().sends(&transaction.rows);
         let path = format!("/_matrix/federation/v1/send/{}", transaction.id);
         loop {
             let answer = self.attempt(destination, &path, transaction.body.clone()).await;
@@ -166,6 +197,7 @@ impl Sender {
             let Some(answer) = answer else { continue };
             match judge(server, answer) {
                 Verdict::Taken => {
+                    transaction.count();
                     self.settle(destination, &transaction.rows);
                     self.taken(destination);
                     return;
@@ -211,9 +243,9 @@ impl Sender {
         state.failures = 0;
         state.refusals = 0;
         state.limit = state.limit.map(|limit| limit * 2).filter(|limit| *limit < PDUS_MAX);
-        if state.stored_failures.is_some_and(|failures| failures > 0) {
-            state.stored_failures = Some(0);
-            self.note_failures(destination, 0);
+        if state.stored_failures.is_some_and(|failures| failures.count > 0) {
+            state.stored_failures = Some(Failures::default());
+            self.note_failures(destination, Failures::default());
         }
     }
 
@@ -244,6 +276,7 @@ impl Sender {
             state.answered = rows.events.last().copied().unwrap_or(state.answered);
             let last = rows.to_device.last().copied();
             state.answered_to_device = last.unwrap_or(state.answered_to_device);
+            state.waiting.settled(rows);
         }
         if rows.len() == 0 {
             return;
@@ -261,10 +294,14 @@ impl Sender {
         let failures = {
             let mut state = destination.state.lock();
             state.failures = state.failures.saturating_add(1);
-            state.stored_failures = Some(state.failures);
-            state.failures
+            let before = state.stored_failures.filter(|before| before.count > 0);
+            let since = before.map_or_else(|| self.inner.clock.now_ms(), |before| before.since);
+            let stored = Failures { count: state.failures, since };
+            state.stored_failures = Some(stored);
+            stored
         };
         self.note_failures(destination, failures);
+        let failures = failures.count;
         let doubled = config.retry_min.saturating_mul(1 << (failures - 1).min(20));
         // Between 0.8 and 1.4: those who failed together do not come back together.
         let jitter = 0.8 + 0.6 * self.inner.rng.below(1000) as f64 / 1000.0;
@@ -276,16 +313,21 @@ impl Sender {
         self.wait(destination, pause).await;
     }
 
-    fn note_failures(&self, destination: &Destination, failures: u32) {
+    fn note_failures(&self, destination: &Destination, failures: Failures) {
         if let Err(error) = self.inner.outbox.set_failures(&destination.server, failures) {
             tracing::debug!(%error, "who does not answer was not written");
         }
     }
 
     async fn wait(&self, destination: &Destination, pause: Duration) {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = destination.contact.notified() => self.contacted(destination).await,
+        let end = Instant::now() + pause;
+        loop {
+            self.thin(destination).await;
+            tokio::select! {
+                () = tokio::time::sleep_until(end) => return,
+                () = destination.contact.notified() => return self.contacted(destination).await,
+                () = destination.crowded.notified() => {}
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
-use ruma::{OwnedServerName, ServerName};
+use ruma::{OwnedEventId, OwnedServerName, ServerName};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 use storage::Position;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     Sender, edu,
+    outbox::Unanswered,
     presence::{EDUS_MAX as PRESENCE_EDUS_MAX, STATES_MAX},
     queue::Destination,
 };
@@ -30,6 +31,7 @@ pub(super) struct Transaction {
     pub(super) id: String,
     pub(super) body: Bytes,
     pub(super) rows: Rows,
+    pub(super) edus: usize,
     /// There is something in it that is in no row.
     pub(super) has_notices: bool,
 }
@@ -63,6 +65,17 @@ pub(super) enum Verdict {
     None(String),
 }
 
+impl Transaction {
+    /// It was answered.
+    pub(super) fn count(&self) {
+        metrics::counter!("meridian_federation_sent_transactions_total").increment(1);
+        metrics::counter!("meridian_federation_sent_bytes_total").increment(self.body.len() as u64);
+        let pdus = self.rows.events.len() as u64;
+        metrics::counter!("meridian_federation_sent_pdus_total").increment(pdus);
+        metrics::counter!("meridian_federation_sent_edus_total").increment(self.edus as u64);
+    }
+}
+
 impl Sender {
     pub(super) async fn next_transaction(&self, destination: &Destination) -> Option<Transaction> {
         let mut contents = loop {
@@ -85,9 +98,51 @@ impl Sender {
             return None;
         }
         let txn = self.inner.next_txn.fetch_add(1, Ordering::Relaxed);
-        let id = format!("{:x}.{txn}", self.inner.boot);
-        let has_notices = edus.len() > durable;
-        Some(Transaction { id, body: self.body(&pdus, &edus), rows, has_notices })
+        let (id, now) = (format!("{:x}.{txn}", self.inner.boot), self.inner.clock.now_ms());
+        let notices = &edus[durable..];
+        if rows.len() > 0 {
+            self.remember(destination, &id, now, &rows, notices);
+        }
+        let has_notices = !notices.is_empty();
+        let body = self.body(now, &pdus, &edus);
+        Some(Transaction { id, body, rows, edus: edus.len(), has_notices })
+    }
+
+    /// Whatever happens to this process, the transaction can be sent again as it was.
+    fn remember(&self, at: &Destination, id: &str, now: u64, rows: &Rows, notices: &[Bytes]) {
+        let record = Unanswered {
+            txn_id: id.to_owned(),
+            origin_server_ts: now,
+            events: rows.events.clone(),
+            to_device: rows.to_device.clone(),
+            notices: notices.to_vec(),
+        };
+        if let Err(error) = self.inner.outbox.set_unanswered(&at.server, &record) {
+            tracing::error!(%error, "the outbox cannot be written");
+        }
+    }
+
+    /// The transaction that was not answered before the start, as it was.
+    pub(super) async fn unanswered(
+        &self,
+        destination: &Destination,
+    ) -> Result<Option<Transaction>, rooms::Error> {
+        let (server, outbox) = (&destination.server, &self.inner.outbox);
+        let Some(known) = outbox.unanswered(server).await? else { return Ok(None) };
+        let events = outbox.next(server, 0, known.events.len()).await?;
+        let messages = outbox.next_to_device(server, 0, known.to_device.len()).await?;
+        let mut contents = Contents::default();
+        self.add_events(&mut contents, events).await?;
+        add_messages(&mut contents, messages);
+        let Contents { pdus, mut edus, rows } = contents;
+        if rows.events != known.events || rows.to_device != known.to_device {
+            tracing::warn!(%server, "what was sent before the start is not all there any more");
+            return Ok(None);
+        }
+        let has_notices = !known.notices.is_empty();
+        edus.extend(known.notices);
+        let body = self.body(known.origin_server_ts, &pdus, &edus);
+        Ok(Some(Transaction { id: known.txn_id, body, rows, edus: edus.len(), has_notices }))
     }
 
     async fn read_outbox(&self, destination: &Destination) -> Result<Contents, rooms::Error> {
@@ -97,8 +152,21 @@ impl Sender {
             (state.answered, state.answered_to_device, state.limit)
         };
         let mut contents = Contents::default();
+        let events = outbox.next(server, after, limit.unwrap_or(PDUS_MAX)).await?;
+        self.add_events(&mut contents, events).await?;
+        let left = limit.map(|limit| limit.saturating_sub(contents.rows.len()));
+        let left = left.unwrap_or(TO_DEVICE_MAX).min(TO_DEVICE_MAX);
+        add_messages(&mut contents, outbox.next_to_device(server, after_to_device, left).await?);
+        Ok(contents)
+    }
+
+    async fn add_events(
+        &self,
+        contents: &mut Contents,
+        events: Vec<(Position, OwnedEventId)>,
+    ) -> Result<(), rooms::Error> {
         let mut bytes = 0;
-        for (position, event_id) in outbox.next(server, after, limit.unwrap_or(PDUS_MAX)).await? {
+        for (position, event_id) in events {
             contents.rows.events.push(position);
             match self.inner.rooms.event_by_id(&event_id).await? {
                 Some(event) => {
@@ -112,18 +180,7 @@ impl Sender {
                 break;
             }
         }
-        let left = limit.map(|limit| limit.saturating_sub(contents.rows.len()));
-        let left = left.unwrap_or(TO_DEVICE_MAX).min(TO_DEVICE_MAX);
-        let mut bytes = 0;
-        for (position, content) in outbox.next_to_device(server, after_to_device, left).await? {
-            contents.rows.to_device.push(position);
-            bytes += content.len();
-            contents.edus.extend(to_device_edu(&content));
-            if bytes >= BYTES_MAX {
-                break;
-            }
-        }
-        Ok(contents)
+        Ok(())
     }
 
     /// Presence, if it is time for it or if something is sent anyway.
@@ -146,7 +203,7 @@ impl Sender {
         edus
     }
 
-    fn body(&self, pdus: &[Bytes], edus: &[Bytes]) -> Bytes {
+    fn body(&self, origin_server_ts: u64, pdus: &[Bytes], edus: &[Bytes]) -> Bytes {
         #[derive(Serialize)]
         struct Body<'a> {
             origin: &'a ServerName,
@@ -159,7 +216,7 @@ impl Sender {
         }
         let body = Body {
             origin: self.inner.rooms.server_name(),
-            origin_server_ts: self.inner.clock.now_ms(),
+            origin_server_ts,
             pdus: raw(pdus),
             edus: raw(edus),
         };
@@ -167,16 +224,19 @@ impl Sender {
     }
 }
 
-/// Rows hold the content of an `m.direct_to_device` EDU, or another EDU as it is.
+fn add_messages(contents: &mut Contents, messages: Vec<(Position, Bytes)>) {
+    let mut bytes = 0;
+    for (position, content) in messages {
+        contents.rows.to_device.push(position);
+        bytes += content.len();
+        contents.edus.extend(to_device_edu(&content));
+        if bytes >= BYTES_MAX {
+            break;
+        }
+    }
+}
+
 fn to_device_edu(content: &[u8]) -> Option<Bytes> {
-    #[derive(Deserialize)]
-    struct Whole {
-        #[serde(rename = "edu_type")]
-        _edu_type: String,
-    }
-    if serde_json::from_slice::<Whole>(content).is_ok() {
-        return Some(Bytes::copy_from_slice(content));
-    }
     #[derive(Serialize)]
     struct Edu<'a> {
         edu_type: &'static str,

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::{
-    wire::{Mood, Try},
-    world::{PEER, World, hasty},
+    wire::{Mood, Try, has_pdu_with},
+    world::{PEER, World, hasty, user},
 };
 
 #[tokio::test]
@@ -55,16 +57,16 @@ async fn a_transaction_is_repeated_as_it_is_until_it_is_answered() {
 }
 
 #[tokio::test]
-async fn after_a_restart_the_oldest_comes_first_in_new_transactions() {
+async fn after_a_restart_the_oldest_comes_first_and_what_had_no_answer_as_it_was() {
     let mut world = World::with_peer(hasty()).await;
     world.wire.set(PEER, Mood::Down);
     let mut texts = world.say_all("before", 130).await;
     for number in 0..100 {
-        world.message(&super::world::user("eve", PEER), &format!("m{number}")).await;
+        world.message(&user("eve", PEER), &format!("m{number}")).await;
     }
     world.wire.until_tried(PEER, 2).await;
     world.stop().await;
-    let old: Vec<_> = world.wire.tries(PEER).into_iter().map(|one| one.path).collect();
+    let old = world.wire.tries(PEER).remove(0);
     world.wire.forget();
     // Nobody sends, but the log grows.
     texts.extend(world.say_all("meanwhile", 30).await);
@@ -79,8 +81,40 @@ async fn after_a_restart_the_oldest_comes_first_in_new_transactions() {
     let tries = world.wire.tries(PEER);
     let messages: Vec<_> = (0..100).map(|number| format!("\"m{number}\"")).collect();
     assert_eq!(ids(&tries), messages);
-    assert!(tries.iter().all(|one| one.pdus().len() <= 50 && !old.contains(&one.path)));
-    assert!(tries.len() <= 5, "a few full transactions: {}", tries.len());
+    assert!(tries[0].path == old.path && tries[0].raw == old.raw);
+    assert!(tries[1..].iter().all(|one| one.pdus().len() <= 50 && one.path != old.path));
+    assert!(tries.len() <= 6, "a few full transactions: {}", tries.len());
+}
+
+#[tokio::test]
+async fn what_had_no_answer_before_a_restart_is_sent_again_with_its_notices() {
+    let mut world = World::with_peer(hasty()).await;
+    world.wire.set(PEER, Mood::Down);
+    world.say("first").await;
+    world.wire.until_tried(PEER, 1).await;
+    // Both are there when the next transaction is made.
+    world.type_for(&world.ada, Duration::from_secs(60)).await;
+    world.message(&user("eve", PEER), "m0").await;
+    world.say("second").await;
+    let fails = |body: &Value| has_pdu_with(body, "second").then_some((500, "{}"));
+    world.wire.set(PEER, Mood::Picky(fails));
+    let is_second = |one: &Try| has_pdu_with(&one.body, "second");
+    world.wire.until("it failed", |wire| wire.tries(PEER).iter().any(is_second)).await;
+    let tries = world.wire.tries(PEER);
+    let old = tries.iter().find(|one| is_second(one)).expect("it was tried");
+    assert_eq!(old.edus_of("m.direct_to_device").len(), 1);
+    assert_eq!(old.edus_of("m.typing").len(), 1);
+    world.stop().await;
+    world.wire.forget();
+    world.wire.set(PEER, Mood::Well);
+    world.clock.advance(3_600_000);
+    world.start(hasty());
+    world.wire.until_texts(PEER, &["second".to_owned()]).await;
+    let new = world.wire.tries(PEER).remove(0);
+    assert!(new.path == old.path && new.raw == old.raw);
+    // That was all.
+    world.say("third").await;
+    world.wire.until_texts(PEER, &["second".to_owned(), "third".to_owned()]).await;
 }
 
 #[tokio::test]
