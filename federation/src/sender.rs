@@ -6,6 +6,7 @@
 //! or gone costs the others nothing.
 
 mod bound;
+mod devices;
 mod follow;
 mod outbox;
 mod pending;
@@ -29,7 +30,7 @@ use stdx::{Rng, SharedClock, Tasks};
 use storage::Store;
 use tokio::sync::Semaphore;
 
-use self::{outbox::Outbox, queue::Destination};
+use self::{devices::DeviceStreams, outbox::Outbox, queue::Destination};
 use crate::{Client, Config};
 
 pub use self::transport::{Sending, Transport};
@@ -45,6 +46,7 @@ pub struct SenderPieces<T = Client> {
     pub rng: Rng,
     pub tasks: Tasks,
     pub rooms: Rooms,
+    pub devices: ::devices::Devices,
     pub presence: ::presence::Presence,
 }
 
@@ -61,9 +63,11 @@ struct Inner {
     rng: Rng,
     tasks: Tasks,
     rooms: Rooms,
+    devices: ::devices::Devices,
     presence: ::presence::Presence,
     outbox: Outbox,
     reach: Reach,
+    device_streams: DeviceStreams,
     suspects: Semaphore,
     destinations: Mutex<HashMap<OwnedServerName, Arc<Destination>>>,
     /// With the number of this start, no transaction has the id of another: a peer answers an id that
@@ -75,7 +79,7 @@ struct Inner {
 impl Sender {
     /// Spawns what follows the log, and a task for each destination that something waits for.
     pub fn new<T: Transport>(config: Config, pieces: SenderPieces<T>) -> Self {
-        let SenderPieces { client, store, clock, rng, tasks, rooms, presence } = pieces;
+        let SenderPieces { client, store, clock, rng, tasks, rooms, devices, presence } = pieces;
         // What happens before the tasks have begun is theirs too.
         let (now, seen) = (store.log().position(), presence.sequence());
         let (typing, states) = (rooms.typing_changes(), presence.changes());
@@ -87,9 +91,11 @@ impl Sender {
             boot: rng.next_u64(),
             rng,
             rooms,
+            devices,
             presence,
             outbox: Outbox::new(store),
             reach: Reach::default(),
+            device_streams: DeviceStreams::default(),
             destinations: Mutex::default(),
             next_txn: AtomicU64::new(1),
             tasks: tasks.clone(),

@@ -31,6 +31,7 @@ section! {
         registration: Registration,
         login: Login,
         rooms: Rooms,
+        media: Media,
         presence: Presence,
         http: Http,
         rate_limits: RateLimits,
@@ -142,6 +143,17 @@ section! {
     pub struct Rooms {
         /// The version of rooms that are created without naming one.
         default_version: String = "12".to_owned(),
+    }
+}
+
+section! {
+    /// What users upload, and what is fetched for them from other servers. The files are in
+    /// `media` below the data directory.
+    pub struct Media {
+        /// The largest upload, in MiB.
+        upload_mib_max: u64 = 50,
+        /// The largest content of another server that is fetched, in MiB.
+        remote_mib_max: u64 = 100,
     }
 }
 
@@ -353,6 +365,14 @@ impl Config {
 
     pub(crate) fn presence(&self) -> presence::Config {
         presence::Config { enabled: self.presence.enabled, ..presence::Config::default() }
+    }
+
+    pub(crate) fn media(&self) -> media::Config {
+        media::Config {
+            upload_bytes_max: self.media.upload_mib_max << 20,
+            remote_bytes_max: self.media.remote_mib_max << 20,
+            ..media::Config::at(self.data_dir.join("media"))
+        }
     }
 
     pub(crate) fn rooms(&self) -> rooms::Config {

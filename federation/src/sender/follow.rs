@@ -37,7 +37,13 @@ impl Sender {
                 }
             };
             let Some(last) = facts.last().map(|fact| fact.position) else { continue };
-            let relayed: Vec<Relayed> = facts.iter().filter_map(relayed).collect();
+            let mut relayed = Vec::new();
+            for fact in facts.iter() {
+                relayed.extend(match relayed_fact(fact) {
+                    Some(relayed) => Some(relayed),
+                    None => self.device_news(fact).await,
+                });
+            }
             if !relayed.is_empty() || last > written + CHECKPOINT {
                 while let Err(error) = outbox.add(&relayed, last).await {
                     tracing::error!(%error, "the outbox cannot be written");
@@ -121,14 +127,14 @@ impl Sender {
     }
 }
 
-fn relayed(logged: &LoggedFact) -> Option<Relayed> {
+fn relayed_fact(logged: &LoggedFact) -> Option<Relayed> {
     let (item, servers) = match logged.fact.stream {
         stream::RELAY => {
             let RelayFact { event_id, servers } = RelayFact::from_fact(&logged.fact)?;
             let room_id = RoomId::parse(&*logged.fact.subject).ok()?;
             (Item::Event(room_id, event_id), servers)
         }
-        devices::stream::TO_DEVICE_ELSEWHERE => {
+        ::devices::stream::TO_DEVICE_ELSEWHERE => {
             let server = ServerName::parse(&*logged.fact.subject).ok()?;
             (Item::ToDevice(logged.fact.payload.clone()), vec![server])
         }

@@ -236,7 +236,16 @@ fn add_messages(contents: &mut Contents, messages: Vec<(Position, Bytes)>) {
     }
 }
 
+/// Rows hold the content of an `m.direct_to_device` EDU, or another EDU as it is.
 fn to_device_edu(content: &[u8]) -> Option<Bytes> {
+    #[derive(Deserialize)]
+    struct Whole {
+        #[serde(rename = "edu_type")]
+        _edu_type: String,
+    }
+    if serde_json::from_slice::<Whole>(content).is_ok() {
+        return Some(Bytes::copy_from_slice(content));
+    }
     #[derive(Serialize)]
     struct Edu<'a> {
         edu_type: &'static str,

@@ -5,6 +5,7 @@ mod bound;
 mod contact;
 mod crowd;
 mod delivery;
+mod device_lists;
 mod notices;
 mod presence;
 mod refusals;
