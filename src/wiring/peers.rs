@@ -78,6 +78,16 @@ impl Peers {
     /// nobody's signature is looked at: the routes are not served.
     pub(super) fn federate(self, local: Local) -> federation::Inbound {
         let Local { store, clock, rng, tasks, rooms, accounts, devices, presence } = local;
+        let device_lists = federation::DeviceLists::new(federation::DeviceListsPieces {
+            client: self.client.clone(),
+            store: store.clone(),
+            rooms: rooms.clone(),
+            devices: devices.clone(),
+            tasks: tasks.clone(),
+        });
+        if self.federates {
+            devices.set_remote_keys(Arc::new(device_lists.clone()));
+        }
         let pieces = federation::SenderPieces {
             client: self.client,
             store: store.clone(),
@@ -85,6 +95,7 @@ impl Peers {
             rng,
             tasks: tasks.clone(),
             rooms: rooms.clone(),
+            devices: devices.clone(),
             presence: presence.clone(),
         };
         let sender = federation::Sender::new(self.config, pieces);
@@ -98,6 +109,7 @@ impl Peers {
             devices,
             presence,
             keys,
+            device_lists,
             sender,
         };
         federation::Inbound::new(pieces)
