@@ -21,6 +21,7 @@ mod push_rules;
 mod registration_tokens;
 mod registrations;
 mod remote_profiles;
+mod replaced_rooms;
 mod sessions;
 mod shared_secret;
 mod store;

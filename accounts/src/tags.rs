@@ -67,7 +67,7 @@ impl Accounts {
         .await
     }
 
-    async fn change_tags(
+    pub(crate) async fn change_tags(
         &self,
         user_id: &UserId,
         room_id: &RoomId,

@@ -2,8 +2,9 @@
 
 use events::{Pdu, RoomVersion};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
+use serde::Deserialize;
 use serde_json::{Map, Value, value::to_raw_value};
-use storage::{Batch, Range};
+use storage::{Batch, CommitError, Range};
 
 use crate::{
     Error, Profile, Rooms,
@@ -65,6 +66,50 @@ impl Rooms {
         replacement.durable(inner).await?;
         closed.durable(inner).await?;
         Ok(new_id)
+    }
+}
+
+impl Rooms {
+    /// The room that this one replaces, if that says so too.
+    pub async fn replaced_by(&self, room: &RoomId) -> Result<Option<OwnedRoomId>, Error> {
+        #[derive(Deserialize)]
+        struct Create {
+            predecessor: Predecessor,
+        }
+        #[derive(Deserialize)]
+        struct Predecessor {
+            room_id: OwnedRoomId,
+        }
+        #[derive(Deserialize)]
+        struct Tombstone {
+            replacement_room: OwnedRoomId,
+        }
+        let Some(view) = self.inner.view(room).await? else { return Ok(None) };
+        let Ok(Create { predecessor }) = view.create.content_as() else { return Ok(None) };
+        let Some(old) = self.inner.view(&predecessor.room_id).await? else { return Ok(None) };
+        let tombstone = self.state_get(old.state, "m.room.tombstone", "").await?;
+        let named = tombstone.and_then(|event| event.pdu.content_as::<Tombstone>().ok());
+        let agreed = named.is_some_and(|named| named.replacement_room == room);
+        Ok(agreed.then_some(predecessor.room_id))
+    }
+
+    /// Aliases of this server, and the place in its directory, go from `old` to the room that
+    /// replaced it on another server.
+    pub async fn move_names(&self, old: &RoomId, new: &RoomId) -> Result<(), Error> {
+        let moved = self.inner.names_of(old).await?;
+        if moved.aliases.is_empty() && !moved.published {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        for (alias, record) in &moved.aliases {
+            batch.if_equal::<Aliases>(alias, (), record);
+        }
+        moved.add_to(&mut batch, old, new);
+        match self.inner.store.commit(batch).await {
+            // Somebody else moves or deletes them at this moment.
+            Ok(_) | Err(CommitError::Condition) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

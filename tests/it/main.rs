@@ -11,6 +11,7 @@ mod media;
 mod openid;
 mod peers;
 mod push_rules;
+mod replaced_rooms;
 mod server;
 mod socket;
 mod three_regions;

@@ -126,7 +126,27 @@ async fn join(
             error,
             "Can't join remote room because no servers that are in the room have been provided.",
         )
-    })
+    })?;
+    // The join stands, whatever becomes of this.
+    if let Err(error) = follow_replacement(rooms, accounts, &session.user_id, room_id).await {
+        tracing::warn!(room.id = %room_id, %error, "what was said of the old room stays with it");
+    }
+    Ok(())
+}
+
+/// What the user, and this server, said of a room goes on for the room that replaces it.
+pub(super) async fn follow_replacement(
+    rooms: &Rooms,
+    accounts: &Accounts,
+    user: &UserId,
+    room_id: &ruma::RoomId,
+) -> Result<(), Error> {
+    let Some(old) = rooms.replaced_by(room_id).await? else { return Ok(()) };
+    if rooms.membership(user, &old).await? != Some(MembershipState::Join) {
+        return Ok(());
+    }
+    accounts.carry_over(user, &old, room_id).await?;
+    Ok(rooms.move_names(&old, room_id).await?)
 }
 
 /// A room of which nobody says where it is; the answer is Synapse's.

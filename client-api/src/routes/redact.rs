@@ -5,12 +5,20 @@
 use axum::{
     Router,
     extract::{FromRef, State},
+    routing::post,
 };
 use rooms::{Redaction, Rooms, Txn};
-use ruma::api::client::redact::redact_event;
+use ruma::{EventId, RoomId, api::client::redact::redact_event};
+use serde_json::json;
 
 use super::{EndpointExt as _, message::check_txn_id};
-use crate::{error::Error, extract::Authed, gate::Gate, limits::Action, respond::Matrix};
+use crate::{
+    error::Error,
+    extract::{Authed, AuthedRaw, json_or_default},
+    gate::Gate,
+    limits::Action,
+    respond::{Matrix, RawJson},
+};
 
 pub(super) fn router<S>() -> Router<S>
 where
@@ -18,7 +26,37 @@ where
     Gate: FromRef<S>,
     Rooms: FromRef<S>,
 {
-    Router::new().endpoint::<redact_event::v3::Request, _, _>(redact_event)
+    let router = Router::new().endpoint::<redact_event::v3::Request, _, _>(redact_event);
+    ["r0", "v3"].into_iter().fold(router, |router, version| {
+        let path = format!("/_matrix/client/{version}/rooms/{{room_id}}/redact/{{event_id}}");
+        router.route(&path, post(redact_without_transaction))
+    })
+}
+
+/// As clients of old did: not specified, but every deployed server takes it.
+async fn redact_without_transaction(
+    State(gate): State<Gate>,
+    State(rooms): State<Rooms>,
+    AuthedRaw { session, path_args, body, .. }: AuthedRaw,
+) -> Result<RawJson, Error> {
+    #[derive(Default, serde::Deserialize)]
+    struct Body {
+        reason: Option<String>,
+    }
+    gate.limit_user(Action::Message, &session)?;
+    let [room_id, event_id] = path_args.as_slice() else { return Err(Error::unrecognized()) };
+    let room_id = RoomId::parse(room_id).map_err(|_| Error::invalid_param("not a room id"))?;
+    let target = EventId::parse(event_id).map_err(|_| Error::invalid_param("not an event id"))?;
+    let Body { reason } = json_or_default(&body)?;
+    let redaction = Redaction {
+        room_id: &room_id,
+        sender: &session.user_id,
+        target: &target,
+        reason: reason.as_deref(),
+        txn: None,
+    };
+    let event_id = rooms.redact(redaction).await?;
+    Ok(RawJson(json!({ "event_id": event_id }).to_string().into()))
 }
 
 async fn redact_event(

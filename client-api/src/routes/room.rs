@@ -18,7 +18,11 @@ use ruma::{
 };
 use serde_json::value::RawValue;
 
-use super::{EndpointExt as _, config::room, membership::profile};
+use super::{
+    EndpointExt as _,
+    config::room,
+    membership::{follow_replacement, profile},
+};
 use crate::{
     error::Error,
     extract::{Authed, AuthedRaw, json},
@@ -182,5 +186,9 @@ async fn upgrade_room(
             additional_creators,
         })
         .await?;
+    let sender = &session.user_id;
+    if let Err(error) = follow_replacement(&rooms, &accounts, sender, &replacement_room).await {
+        tracing::warn!(room.id = %room_id, %error, "what was said of the old room stays with it");
+    }
     Ok(Matrix(upgrade_room::v3::Response { replacement_room }))
 }
