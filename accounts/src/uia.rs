@@ -93,6 +93,9 @@ pub enum UiaError {
     /// M_UNKNOWN or M_FORBIDDEN: unknown, expired, or begun for another request.
     #[error("the authentication session does not exist or was begun for another request")]
     UnknownSession,
+    /// M_FORBIDDEN: no attempt of the user who is logged in, so there is nothing to be tried again.
+    #[error("the user who is named is not the one who is logged in")]
+    OtherUser,
     #[error("too many passwords are being checked")]
     Busy,
     #[error(transparent)]
@@ -341,9 +344,9 @@ impl Accounts {
         let named = auth.identifier.as_ref().and_then(|identifier| identifier.user.as_ref());
         let user_id = named.or(auth.user.as_ref()).and_then(|user| self.user_id(user));
         let (Some(user_id), Some(password)) = (user_id, &auth.password) else { return wrong() };
-        // The password of somebody else proves nothing.
+        // The password of somebody else proves nothing, right or wrong.
         if request.user_id.is_some_and(|expected| expected != user_id) {
-            return wrong();
+            return Err(UiaError::OtherUser);
         }
         match self.check_password(&user_id, password).await {
             Ok(user) => Ok(Ok(Proof { user_id: Some(user.user_id), ..Proof::default() })),

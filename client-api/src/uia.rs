@@ -72,6 +72,7 @@ impl From<UiaError> for Error {
             UiaError::UnknownSession => {
                 Self::new(StatusCode::FORBIDDEN, "M_FORBIDDEN", error.to_string())
             }
+            UiaError::OtherUser => Self::forbidden(error.to_string()),
             UiaError::Busy => Self::limit_exceeded(std::time::Duration::from_secs(1)),
             UiaError::Store(error) => error.into(),
         }

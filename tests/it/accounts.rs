@@ -162,7 +162,7 @@ async fn a_password_change_needs_the_password() {
     let wrong = change(password_auth("ada", "wrong horse", session)).await;
     wrong.refused("a wrong password", 401, "M_FORBIDDEN");
     let theirs = change(password_auth("bob", PASSWORD, session)).await;
-    theirs.refused("the password of another", 401, "M_FORBIDDEN");
+    theirs.refused("the password of another", 403, "M_FORBIDDEN");
     let path = format!("/v3/devices/{}", segment(&other.device));
     let body = json!({ "auth": password_auth("ada", PASSWORD, session) }).to_string();
     let misused = ada.call(Method::DELETE, &path, body).await;

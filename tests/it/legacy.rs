@@ -97,6 +97,15 @@ async fn a_room_is_looked_into_from_outside_only_where_everybody_may_read() {
 }
 
 #[tokio::test]
+async fn a_guest_listens_only_to_a_room_that_they_name() {
+    let server = Server::unlimited_with("[registration]\nguests = true\n").await;
+    let answer = server.post("/v3/register?kind=guest", json!({})).await.ok();
+    let guest = User::new(&server, &answer);
+    let stream = guest.get("/v3/events?timeout=0").await;
+    stream.refused("everything", 403, "M_GUEST_ACCESS_FORBIDDEN");
+}
+
+#[tokio::test]
 async fn the_first_look_shows_every_room_as_it_is() {
     let server = Server::start().await;
     let (ada, bob) = (server.user("ada").await, server.user("bob").await);

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use accounts::{Accounts, Session};
 use axum::extract::State;
+use http::StatusCode;
 use presence::Presence;
 use rooms::Rooms;
 use ruma::{
@@ -43,6 +44,10 @@ pub(super) async fn events(
     AuthedRaw { session, parts, .. }: AuthedRaw,
 ) -> Result<RawJson, Error> {
     let query: Query = query(parts.uri.query())?;
+    if session.guest && query.room_id.is_none() {
+        let text = "Guests may only listen to a room that they name";
+        return Err(Error::new(StatusCode::FORBIDDEN, "M_GUEST_ACCESS_FORBIDDEN", text));
+    }
     let online = PresenceState::Online;
     let _online = presence.syncing(&session.user_id, &session.device_id, &online).await;
     let reader = Reader { rooms: &rooms, sync: &sync, session: &session };
