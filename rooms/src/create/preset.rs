@@ -11,16 +11,20 @@ pub enum Preset {
 
 impl Preset {
     /// The state events of the preset, in order.
-    pub(super) fn state(self) -> [(&'static str, Content); 3] {
-        let (join_rule, guest_access) = match self {
-            Self::PrivateChat | Self::TrustedPrivateChat => ("invite", "can_join"),
-            Self::PublicChat => ("public", "forbidden"),
+    pub(super) fn state(self) -> Vec<(&'static str, Content)> {
+        let join_rule = match self {
+            Self::PrivateChat | Self::TrustedPrivateChat => "invite",
+            Self::PublicChat => "public",
         };
-        [
+        let mut state = vec![
             ("m.room.join_rules", one("join_rule", join_rule)),
             ("m.room.history_visibility", one("history_visibility", "shared")),
-            ("m.room.guest_access", one("guest_access", guest_access)),
-        ]
+        ];
+        // Guests are forbidden to come in where nothing is said of them.
+        if self != Self::PublicChat {
+            state.push(("m.room.guest_access", one("guest_access", "can_join")));
+        }
+        state
     }
 }
 

@@ -82,6 +82,25 @@ async fn events_come_in_the_order_of_the_specification() {
 }
 
 #[tokio::test]
+async fn a_public_room_says_nothing_of_guests_who_may_not_come_in() {
+    let world = World::new();
+    let ada = world.user("ada");
+    let request = CreateRoom { preset: Some(Preset::PublicChat), ..CreateRoom::new(&ada) };
+    let room = world.rooms.create(request).await.unwrap();
+    assert_eq!(world.current(&room, "m.room.guest_access", "").await, None);
+    let guest = rooms::JoinRequest {
+        room_id: &room,
+        user: &world.user("guest"),
+        profile: rooms::Profile::default(),
+        guest: true,
+        reason: None,
+        extra: None,
+        via: Vec::new(),
+    };
+    assert!(matches!(world.rooms.join(guest).await, Err(Error::GuestsForbidden)));
+}
+
+#[tokio::test]
 async fn trusted_invitees_stand_beside_the_creator() {
     let world = World::new();
     let (ada, bob) = (world.user("ada"), world.user("bob"));
