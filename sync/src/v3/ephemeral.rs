@@ -32,14 +32,15 @@ pub(super) async fn load(
     Ok(events)
 }
 
-/// The whole list whenever it changed: an empty one says that nobody types any more.
+/// The whole list whenever it changed: an empty one says that nobody types any more, also to who
+/// may have heard of it from another answer.
 fn typing(scope: &Scope<'_>, room: &Picked, since: Position, events: &mut Events) {
     let sequence = room.membership.room.as_ref().map_or(0, |mark| mark.typing.get());
     let (_, users) = scope.sync.sources.rooms.typing(&room.room_id);
     let told = scope.since.filter(|_| since > 0 && scope.same_boot);
     let tell = match told {
         Some(told) => sequence > told.typing,
-        None => !users.is_empty(),
+        None => !users.is_empty() || sequence > 0,
     };
     if !tell {
         return;

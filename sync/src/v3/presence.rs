@@ -13,6 +13,9 @@ use crate::{
 
 /// Users looked at for an initial sync.
 const MAX_USERS: usize = 20_000;
+/// Users newly met who are told whether they are there or not; of the others in a large room it is
+/// told only if they are.
+const MAX_AWAY: usize = 20;
 
 /// Writes what changed, or everything if the client knows nothing, and the presence of users newly
 /// met. Returns the sequence up to which changes were asked for.
@@ -37,8 +40,15 @@ pub(crate) async fn write(
             None => everybody(scope, events).await?,
         };
     }
-    for user in newly_met.iter().filter(|user| *user != scope.user && !told.contains(*user)) {
-        write_if_there(scope, user, events);
+    let met = newly_met.iter().filter(|user| *user != scope.user && !told.contains(*user));
+    for (count, user) in met.enumerate() {
+        // Of some the client is told that they are away, rather than left to guess.
+        if count < MAX_AWAY && shows(scope, user) {
+            let known = presence.get_cached(user).unwrap_or_else(UserPresence::offline);
+            write_one(scope, user, &known, events.next());
+        } else {
+            write_if_there(scope, user, events);
+        }
     }
     Ok(moved.then_some(up_to))
 }

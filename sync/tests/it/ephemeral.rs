@@ -207,6 +207,20 @@ async fn presence_is_told_to_those_who_share_a_room() {
 }
 
 #[tokio::test]
+async fn of_a_few_who_are_met_it_is_told_that_they_are_away() {
+    let world = World::new().await;
+    let (ada, ben) = (world.user("ada").await, world.user("ben").await);
+    let room = world.shared_room(&[&ada]).await;
+    let since = world.token(&ben).await;
+    world.join(&room, &ben).await;
+    let answer = world.next(&ben, &since).await;
+    let told = events(&answer, "presence");
+    assert_eq!(told.len(), 1, "{answer}");
+    assert_eq!(told[0]["sender"], ada.as_str());
+    assert_eq!(told[0]["content"]["presence"], "offline");
+}
+
+#[tokio::test]
 async fn whoever_comes_into_a_room_is_met() {
     let world = World::new().await;
     let (ada, ben) = (world.user("ada").await, world.user("ben").await);
