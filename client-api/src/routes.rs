@@ -22,7 +22,6 @@ mod redact;
 mod relations;
 mod room;
 mod session;
-mod signing_keys;
 mod space;
 mod state;
 mod sync;
