@@ -3,6 +3,7 @@
 //! Start reading at `devices.rs`, then `to_device.rs`, then `keys.rs` for end-to-end keys; `store.rs`
 //! and `store/` are the only files that name tables.
 
+mod backup;
 mod devices;
 mod elsewhere;
 pub mod keys;
@@ -11,6 +12,7 @@ mod store;
 pub mod stream;
 mod to_device;
 
+pub use backup::{BackupContents, BackupError, BackupScope, BackupSessions, BackupVersion};
 pub use devices::{Device, DeviceError, Devices};
 pub use store::StoreError;
 pub use to_device::{SendToDevice, SendToDeviceError, ToDeviceMessages};

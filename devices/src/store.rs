@@ -7,9 +7,11 @@ use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, TransactionId, UserId};
 use serde::{Deserialize, Serialize};
 use storage::{Batch, CommitError, Fact, First, Position, Range, Store, Table, Versioned};
 
+mod backup;
 mod keys;
 mod lists;
 
+pub(crate) use self::backup::BackupRecord;
 pub(crate) use self::keys::{FallbackKey, OneTimeKeys, UploadedKeys};
 
 use crate::{

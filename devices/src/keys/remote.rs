@@ -15,7 +15,7 @@ use super::{
     ClaimedKeys, Failures, KeysAnswer, KeysClaim, KeysQuery, ONE_TIME_KEY_BYTES_MAX, SignedJson,
     SigningKeys,
     cross_signing::{MASTER, SELF_SIGNING, check_signing_key, is_signed_by_master},
-    signed::check_device_keys,
+    signed::check_remote_device_keys,
 };
 use crate::{Devices, StoreError};
 
@@ -121,7 +121,7 @@ impl KeysAnswer {
                 .into_iter()
                 .filter(|(device_id, keys)| {
                     (wanted.is_empty() || wanted.contains(device_id))
-                        && check_device_keys(keys, user_id, device_id.as_str()).is_ok()
+                        && check_remote_device_keys(keys, user_id, device_id.as_str()).is_ok()
                 })
                 .collect();
             if !devices.is_empty() {

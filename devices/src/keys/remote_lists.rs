@@ -7,7 +7,7 @@ use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 
 use super::{
     DEVICES_MAX, DeviceList, DeviceWithKeys, KeysError, SignedJson, SigningKeys, remote::believed,
-    signed::check_device_keys,
+    signed::check_remote_device_keys,
 };
 use crate::{Devices, StoreError};
 
@@ -171,7 +171,8 @@ impl Devices {
 /// A device whose keys are not its own counts as one without keys.
 fn check(device: &mut DeviceWithKeys, user_id: &UserId) {
     let id = device.device_id.as_str();
-    if device.keys.as_ref().is_some_and(|keys| check_device_keys(keys, user_id, id).is_err()) {
+    if device.keys.as_ref().is_some_and(|keys| check_remote_device_keys(keys, user_id, id).is_err())
+    {
         device.keys = None;
     }
     if let Some(keys) = &mut device.keys {

@@ -140,3 +140,16 @@ pub(super) fn check_device_keys(
         _ => Ok(()),
     }
 }
+
+/// Of other servers' devices: what they sign is checked by whoever uses the keys, as their server is
+/// not to be believed anyway. What is kept is bounded, and about the device.
+pub(super) fn check_remote_device_keys(
+    keys: &SignedJson,
+    user_id: &UserId,
+    device_id: &str,
+) -> Result<(), KeysError> {
+    check_size(keys)?;
+    let names = text(keys, "user_id") == Some(user_id.as_str())
+        && text(keys, "device_id") == Some(device_id);
+    if names { Ok(()) } else { Err(KeysError::Malformed("the keys are not of the device")) }
+}

@@ -1,5 +1,8 @@
 //! Devices on the memory engine: the list, and messages that arrive once and in order.
 
+mod backup;
+mod keys;
+
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use devices::{DeviceError, Devices, SendToDevice, SendToDeviceError, ToDeviceMessages, stream};
