@@ -1,5 +1,6 @@
 """One room over three servers: everything that federates about it, for one room version and one creating server."""
 
+import media
 from person import Person, Refused
 from servers import Server
 from steps import Steps, expect
@@ -30,6 +31,7 @@ def run(steps: Steps, version: str, home: Server, others: list[Server]) -> None:
     messages(steps, label, room, people)
     redaction(steps, label, room, owner, first, second)
     notices(steps, label, room, people)
+    media.run(steps, label, people)
     to_device(steps, label, owner, first)
     to_device(steps, label, first, second)
     profile(steps, label, room, first, [owner, second])
