@@ -5,6 +5,7 @@ mod bodies;
 mod certificates;
 mod delegation;
 mod discovery;
+mod inbound;
 mod keys;
 mod net;
 mod remote;

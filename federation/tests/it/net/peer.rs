@@ -17,6 +17,7 @@ use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
+    service::TowerToHyperService,
 };
 use parking_lot::Mutex;
 use stdx::Tasks;
@@ -76,6 +77,20 @@ impl Peer {
                 let service = service_fn(move |request| {
                     respond(request, all.clone(), requests.clone(), answer.clone())
                 });
+                let builder = Builder::new(TokioExecutor::new());
+                let _ended = builder.serve_connection(TokioIo::new(stream), service).await;
+            }
+        })
+        .await
+    }
+
+    /// A server with everything that is behind these routes.
+    pub(crate) async fn serving(certificate: super::Certificate, router: axum::Router) -> Self {
+        let (seen, (counts, _)) = (Arc::default(), watch::channel((0, 0)));
+        let protocols: &[&[u8]] = &[b"h2", b"http/1.1"];
+        Self::listen("127.0.0.1:0", certificate, protocols, seen, counts, move |stream| {
+            let service = TowerToHyperService::new(router.clone());
+            async move {
                 let builder = Builder::new(TokioExecutor::new());
                 let _ended = builder.serve_connection(TokioIo::new(stream), service).await;
             }

@@ -1,0 +1,163 @@
+//! Hazards B8, H1, H2 and H3: what stands beside a good event in a transaction, and how far an
+//! event may go.
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::Scene;
+
+/// An object that has so many levels, itself included.
+fn nested(levels: usize) -> String {
+    format!("{}{}{}", "{\"a\":".repeat(levels - 1), "{}", "}".repeat(levels - 1))
+}
+
+fn replaced(pdu: &[u8], from: &str, to: &str) -> Bytes {
+    let text = std::str::from_utf8(pdu).expect("text");
+    assert!(text.contains(from), "{from} is in {text}");
+    Bytes::from(text.replacen(from, to, 1))
+}
+
+/// An event has 127 levels at most, as on other servers; one that has more does not hurt others.
+#[tokio::test]
+async fn an_event_may_have_127_levels_and_no_more() {
+    for version in ["6", "11", "12"] {
+        let scene = Scene::new(version).await;
+        let Scene { us, evil, room, .. } = &scene;
+        for (round, levels) in [100, 125, 126, 127].into_iter().enumerate() {
+            let deep: Value = serde_json::from_str(&nested(levels - 1)).expect("JSON");
+            let draft = evil.message(us, room, "deep").await.with(|event| event.content = deep);
+            let pdu = evil.sign(&draft);
+            let sent = evil.send(us, &format!("d{round}"), &[pdu.json().clone()], &[]).await;
+            let id = pdu.event_id().as_str();
+            assert_eq!(sent.ok("deep")["pdus"][id], serde_json::json!({}), "{levels} levels");
+            us.has_event(room, pdu.event_id()).await;
+        }
+        for (round, levels) in [128, 129, 130, 200, 990, 30_000].into_iter().enumerate() {
+            let honest = evil.sign(&evil.message(us, room, "honest").await);
+            let content = r#"{"body":"deep","msgtype":"m.text"}"#;
+            let deep = evil.sign(&evil.message(us, room, "deep").await);
+            let deep = replaced(deep.json(), content, &nested(levels - 1));
+            let mut pdus = vec![deep; 49];
+            pdus.insert(25, honest.json().clone());
+            let before = us.seen(room, &scene.ada).await;
+            let sent = evil.send(us, &format!("b{round}"), &pdus, &[]).await.ok("deep");
+            let id = honest.event_id().as_str();
+            assert_eq!(sent["pdus"][id], serde_json::json!({}), "{levels} levels: {sent}");
+            let after = us.seen(room, &scene.ada).await;
+            assert_eq!(after.timeline.len(), before.timeline.len() + 1, "{levels} levels");
+        }
+    }
+}
+
+/// What is put in the place of `"depth":…`.
+const DEPTHS: [&str; 12] = [
+    "-1",
+    "9007199254740992",
+    "9223372036854775807",
+    "9223372036854775808",
+    "18446744073709551616",
+    "1.0",
+    "1e3",
+    "-0",
+    "\"5\"",
+    "null",
+    "[]",
+    "NaN",
+];
+
+/// What is put in the place of a message's text.
+const BODIES: [&str; 9] = [
+    "1.5",
+    "-0.0",
+    "9007199254740992",
+    "-9007199254740992",
+    "1e400",
+    "Infinity",
+    "\"\\ud800\"",
+    "01",
+    "tru",
+];
+
+#[tokio::test]
+async fn numbers_beyond_all_bounds_hurt_nobody_else() {
+    for version in ["6", "10", "12"] {
+        let scene = Scene::new(version).await;
+        let Scene { us, evil, room, .. } = &scene;
+        let before = scene.seen().await;
+        let draft = evil.message(us, room, "text").await;
+        let original = evil.sign(&draft).json().clone();
+        let depth = format!("\"depth\":{}", draft.depth);
+        let depths = DEPTHS.map(|depth_is| (depth.clone(), format!("\"depth\":{depth_is}")));
+        let bodies = BODIES.map(|body| ("\"text\"".to_owned(), body.to_owned()));
+        for (round, (from, to)) in depths.into_iter().chain(bodies).enumerate() {
+            let bad = replaced(&original, &from, &to);
+            // Not all of it is JSON, and what is not spoils the whole body.
+            let answer = evil.send(us, &format!("n{round}"), &[bad], &[]).await;
+            let accepted = answer.body["pdus"]
+                .as_object()
+                .is_some_and(|pdus| pdus.values().any(|verdict| verdict.get("error").is_none()));
+            assert!(answer.status < 500 && !accepted, "{to}: {answer:?}");
+        }
+        scene.assert_nothing_but_honest_traffic(&before, version).await;
+    }
+}
+
+/// Nothing of this is an event, and what is beside it is taken in.
+#[tokio::test]
+async fn what_is_no_event_does_not_hurt_its_neighbours() {
+    let scene = Scene::new("11").await;
+    let Scene { us, evil, room, .. } = &scene;
+    let original = evil.sign(&evil.message(us, room, "text").await).json().clone();
+    let junk: Vec<Bytes> =
+        ["null", "1", "\"x\"", "[]", "{}", "true", "{\"room_id\":1}", "{\"room_id\":\"!\"}"]
+            .into_iter()
+            .map(Bytes::from)
+            .chain(
+                [
+                    ("\"m.room.message\"", "null"),
+                    ("\"m.room.message\"", "{}"),
+                    ("\"prev_events\":[", "\"prev_events\":[1,"),
+                    ("\"auth_events\":[", "\"auth_events\":[[],"),
+                    ("\"hashes\":{", "\"hashes\":[],\"x\":{"),
+                    ("\"signatures\":{", "\"signatures\":7,\"x\":{"),
+                    ("\"sender\":\"@", "\"sender\":\""),
+                    ("\"room_id\":\"!", "\"room_id\":\"#"),
+                    ("\"content\":{", "\"content\":null,\"x\":{"),
+                    ("\"origin_server_ts\":", "\"origin_server_ts\":-"),
+                ]
+                .map(|(from, to)| replaced(&original, from, to)),
+            )
+            .collect();
+    let honest = evil.sign(&evil.message(us, room, "honest").await);
+    let mut pdus = junk;
+    pdus.insert(7, honest.json().clone());
+    let before = us.seen(room, &scene.ada).await;
+    evil.send(us, "t", &pdus, &[]).await.ok("junk");
+    us.has_event(room, honest.event_id()).await;
+    let after = us.seen(room, &scene.ada).await;
+    assert_eq!(after.timeline.len(), before.timeline.len() + 1);
+}
+
+/// Bytes of the canonical form, at the edge.
+#[tokio::test]
+async fn an_event_may_have_65536_bytes_and_no_more() {
+    let scene = Scene::new("11").await;
+    let Scene { us, evil, room, .. } = &scene;
+    let empty = evil.sign(&evil.message(us, room, "").await).json().len();
+    let body = |size: usize| "x".repeat(size - empty);
+    let largest = evil.sign(&evil.message(us, room, &body(65_536)).await);
+    assert_eq!(largest.json().len(), 65_536);
+    evil.send(us, "t1", &[largest.json().clone()], &[]).await.ok("the largest");
+    us.has_event(room, largest.event_id()).await;
+
+    let before = us.seen(room, &scene.ada).await;
+    let larger = evil.sign(&evil.message(us, room, &body(65_530)).await);
+    let missing = "x".repeat(65_537 - larger.json().len());
+    let larger = replaced(larger.json(), "xxxxxx", &format!("xxxxxx{missing}"));
+    assert_eq!(larger.len(), 65_537);
+    let honest = evil.sign(&evil.message(us, room, "honest").await);
+    let sent = evil.send(us, "t2", &[larger, honest.json().clone()], &[]).await.ok("too large");
+    assert_eq!(sent["pdus"][honest.event_id().as_str()], serde_json::json!({}));
+    let after = us.seen(room, &scene.ada).await;
+    assert_eq!(after.timeline.len(), before.timeline.len() + 1);
+}
