@@ -17,7 +17,7 @@ FILTER = '{"room":{"timeline":{"limit":100}}}'
 class Refused(Exception):
     def __init__(self, status: int, body: dict, what: str) -> None:
         super().__init__(f"{what}: {status} {body}")
-        self.status, self.errcode = status, body.get("errcode")
+        self.status, self.errcode, self.body = status, body.get("errcode"), body
 
 
 def quote(part: str) -> str:
@@ -38,6 +38,8 @@ class Person:
         self.left: set[str] = set()
         self.presence: dict[str, dict] = {}
         self.to_device: list[dict] = []
+        self.device_changed: set[str] = set()
+        self.device_left: set[str] = set()
         self.token: str | None = None
         answer = self.call("POST", "v3/register", {"username": self.name, "password": "correct horse battery",
                                                    "auth": {"type": "m.login.dummy"}})
@@ -87,6 +89,8 @@ class Person:
         for event in news.get("presence", {}).get("events", []):
             self.presence[event["sender"]] = event["content"]
         self.to_device += news.get("to_device", {}).get("events", [])
+        self.device_changed |= set(news.get("device_lists", {}).get("changed", []))
+        self.device_left |= set(news.get("device_lists", {}).get("left", []))
 
     def _note(self, room_id: str, told: dict) -> None:
         room = self.rooms.setdefault(room_id, {"timeline": [], "state": {}, "ephemeral": {}, "limited": False})

@@ -1,5 +1,5 @@
-//! Forgets lists of users with whom no room is shared any more: nobody tells this server what changes
-//! from then on.
+//! Forgets lists of users with whom no room is shared any more: nobody tells this server what
+//! changes from then on.
 
 use std::time::Duration;
 

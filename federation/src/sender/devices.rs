@@ -1,9 +1,9 @@
 //! Tells other servers of the devices and cross-signing keys of ours: those that share a room with
 //! the user, of every change, and those that come to share one, that there is a list.
 //!
-//! What is told is as it is when the log is followed, so the newest update is always true. Updates of
-//! a user refer to the one before; after a restart, or where one was dropped, they do not, and the
-//! other server fetches the whole list.
+//! What is told is as it is when the log is followed, so the newest update is always true. Updates
+//! of a user refer to the one before; after a restart, or where one was dropped, they do not, and
+//! the other server fetches the whole list.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -172,8 +172,8 @@ impl Sender {
         Ok(edu("m.signing_key_update", &content))
     }
 
-    /// "When that user joins a room which contains servers which are not already receiving updates":
-    /// an update that refers to none before, for them to fetch the list.
+    /// "When that user joins a room which contains servers which are not already receiving
+    /// updates": an update that refers to none before, for them to fetch the list.
     async fn moved(
         &self,
         user: OwnedUserId,
