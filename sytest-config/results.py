@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""Sorts a TAP file of SyTest into results.txt: results.py FILE > results.txt
+
+One line for each test, `pass`, `fail` or `skip` behind its name, so that what changed shows in a
+diff. What is not passed says why; a failure of which nothing is known says so."""
+
+import re
+import sys
+
+# The first that matches a test's name holds. Absent features come before defects.
+REASONS = [
+    (r"global push rule (for room|before|after)|(delete|disable) a push rule|New rules appear before", "SyTest names a room rule by an alias; it takes a room's id"),
+    (r"remote user leaves room", "end-to-end keys are being built"),
+    (r"on display name change", "the user directory is not built"),
+    (r"redacts events from erased users", "events of erased users are not hidden yet"),
+    (r"Guest users (are kicked|can accept).*over federation", "guests and rooms of other servers: not built"),
+    (r"[Nn]otary", "the notary keeps and asks for less than SyTest expects"),
+    (r"query v1 /send_join|send invites via v1|invite rejections$|incorrectly-signed invite rejections", "servers with only the first version of an endpoint are not asked by it"),
+    (r"/v1/send_join rejects|not signed by the sender", "refused with 400 instead of 403"),
+    (r"invalid JSON for room version 6", "refused with M_INVALID_PARAM instead of M_BAD_JSON"),
+    (r"unsupported room versions", "what the other server says of its version is not passed on"),
+    (r"Non-numeric ports", "refused for its missing signature before the name is looked at"),
+    (r"outlier|cross-room back-pagination|pretending there is no PL|prev_events cannot be found|missing prev_events|empty auth_events", "state or history that SyTest's server does not give is waited for"),
+    (r"invite and reject when remote", "an invitation that is rejected here only is not told to sync"),
+    (r"redacts an event in a different room", "the redaction is shown, though it has no effect"),
+    (r"3pid|3PID|email|recaptcha|third party invite", "third-party identifiers are not built"),
+    (r"SSO|CAS|login/cas", "single sign-on is not built"),
+    (r"\bAS\b|AS-|application service|Ghost user|HS (provides|can provide) query", "application services are not built"),
+    (r"user directory|User in|Users? (appear|stay)|User joining then leaving public room|User appears", "the user directory is not built"),
+    (r"[Pp]usher|pushed|/notifications|pushes|msc2625", "pushing is not built"),
+    (r"peek", "MSC2753 was given up"),
+    (r"[Ee]phemeral messages", "MSC2228 was given up"),
+    (r"erase", "events of erased users are not hidden yet"),
+    (r"[Bb]ackup|[Kk]ey|device_list|device change|sign|device list|Device|devices|resync", "end-to-end keys are being built"),
+    (r"whois", "whois is not built"),
+    (r"URL preview|media|thumbnail|configuration endpoint|quarantine", "media is being built"),
+    (r"Current state appears in timeline", "what a user may not see is in `state`, not in the timeline"),
+    (r"non-joined user can call /events", "the stream of a room that is looked into has its events only"),
+    (r"correct timeline in incremental sync", "a room's whole history is not a limited timeline"),
+    (r"messages (returns a message|lazy loads)", "there is nothing before a timeline that begins with the room"),
+    (r"deprecated|/r0/", "deprecated"),
+]
+
+
+def reason(name):
+    for pattern, text in REASONS:
+        if re.search(pattern, name):
+            return text
+    return "not looked into"
+
+
+def main():
+    lines = []
+    for line in open(sys.argv[1], encoding="utf-8", errors="replace"):
+        match = re.match(r"(ok|not ok) \d+ (.*)", line.rstrip("\n"))
+        if not match:
+            continue
+        good, text = match.groups()
+        name, _, directive = text.partition(" # ")
+        name = re.sub(r"\s*\(expected fail\)|\s*# TODO.*", "", name).strip()
+        skipped = directive.lower().startswith("skip")
+        if good == "ok" and not skipped:
+            lines.append(f"{name}: pass")
+        elif skipped:
+            lacks = re.sub(r"^skip\s*", "", directive, flags=re.I)
+            lacks = re.sub(r" at tests/.*| - .*", "", lacks)
+            lines.append(f"{name}: skip ({lacks})")
+        else:
+            lines.append(f"{name}: fail ({reason(name)})")
+    print("\n".join(sorted(lines)))
+
+
+main()
