@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use devices::keys::KeyCounts;
 use parking_lot::{Mutex, RwLock};
 use ruma::{
     OwnedDeviceId, OwnedRoomId, OwnedUserId, UserId, events::room::member::MembershipState,
@@ -47,6 +48,8 @@ pub(crate) struct RoomMark {
     pub(crate) event_is_exact: AtomicBool,
     /// Position of the newest public receipt, or of when the room began to be followed.
     pub(crate) receipt: Mark,
+    /// Position of the newest change of a membership, or of when the room began to be followed.
+    pub(crate) members: Mark,
     /// Sequence of the last change of who is typing.
     pub(crate) typing: Mark,
     watchers: RwLock<Vec<Arc<UserMark>>>,
@@ -60,6 +63,7 @@ impl RoomMark {
             event: Mark::default(),
             event_is_exact: AtomicBool::new(false),
             receipt: Mark::at(floor),
+            members: Mark::at(floor),
             typing: Mark::at(typing),
             watchers: RwLock::default(),
         }
@@ -108,6 +112,12 @@ pub(crate) struct UserMark {
     pub(crate) loaded: tokio::sync::OnceCell<()>,
     pub(crate) account_data: Mark,
     pub(crate) to_device: Mark,
+    /// Of the devices or keys of somebody in a room of the user's, and of the user.
+    pub(crate) device_lists: Mark,
+    /// Of the one-time keys of any of the user's devices, if that was seen: what they are is asked.
+    pub(crate) one_time_keys: Mark,
+    /// What each device has left, and the mark above when it was read.
+    pub(crate) key_counts: Mutex<BTreeMap<OwnedDeviceId, (Position, Arc<KeyCounts>)>>,
     /// Sequence of the last change of presence that is of interest to the user.
     pub(crate) presence: Mark,
     /// Requests and connections that rely on this mark being kept.
@@ -132,6 +142,9 @@ impl UserMark {
             loaded: tokio::sync::OnceCell::new(),
             account_data: Mark::at(floor),
             to_device: Mark::at(floor),
+            device_lists: Mark::at(floor),
+            one_time_keys: Mark::default(),
+            key_counts: Mutex::default(),
             presence: Mark::at(presence_floor),
             leases: AtomicU64::new(0),
             last_used: AtomicU64::new(0),

@@ -6,6 +6,7 @@ use std::{
 };
 
 use accounts::AccountDataEvent;
+use devices::keys::KeyCounts;
 use ruma::{
     DeviceId, OwnedEventId, OwnedRoomId, OwnedUserId, UserId, events::room::member::MembershipState,
 };
@@ -14,6 +15,7 @@ use storage::Position;
 use crate::{
     Filter, StateAfter, SyncError, Token,
     changes::{Membership, UserMark},
+    device_lists::{self, DeviceLists, Moved},
     hub::Moment,
     json::{self, Events, Map, Object},
     lazy::ToldMembers,
@@ -98,11 +100,18 @@ struct Changed {
     account_data: bool,
     to_device: bool,
     presence: bool,
+    device_lists: Moved,
+    one_time_keys: bool,
 }
 
 impl Changed {
     fn is_nothing(&self) -> bool {
-        self.rooms.is_empty() && !self.account_data && !self.to_device && !self.presence
+        self.rooms.is_empty()
+            && !self.account_data
+            && !self.to_device
+            && !self.presence
+            && !self.one_time_keys
+            && self.device_lists.is_nothing()
     }
 }
 
@@ -114,7 +123,9 @@ pub(crate) async fn compute(sync: &Inner, query: &Query<'_>) -> Result<Answer, S
     let token = sync.token_at(changed.now, query.since);
     if query.since.is_some() && !query.full_state && changed.is_nothing() {
         let newest = Vec::new();
-        return Ok(Answer { body: nothing(&token), token, empty: true, newest });
+        let counts = v3::key_counts::load(sync, query.user, query.device).await?;
+        let body = nothing(&token, counts.as_deref());
+        return Ok(Answer { body, token, empty: true, newest });
     }
     let scope = Scope {
         sync,
@@ -154,7 +165,32 @@ async fn fill(
         let upto = v3::presence::write(scope, moved, &rooms.newly_met, &mut presence).await?;
         token.presence = upto.unwrap_or(token.presence);
     }
-    Ok(assemble(token, &account_data, &presence, &to_device, rooms))
+    let keys = Keys {
+        counts: v3::key_counts::load(scope.sync, query.user, query.device).await?,
+        counts_moved: changed.one_time_keys,
+        lists: device_lists(scope, query, &changed).await?,
+    };
+    Ok(assemble(token, &account_data, &presence, &to_device, rooms, &keys))
+}
+
+/// What a device is told of keys.
+struct Keys {
+    counts: Option<Arc<KeyCounts>>,
+    counts_moved: bool,
+    lists: DeviceLists,
+}
+
+/// "Only present on an incremental sync."
+async fn device_lists(
+    scope: &Scope<'_>,
+    query: &Query<'_>,
+    changed: &Changed,
+) -> Result<DeviceLists, SyncError> {
+    if scope.since.is_none() || changed.device_lists.is_nothing() {
+        return Ok(DeviceLists::default());
+    }
+    let (after, now) = (scope.after(), scope.now.durable);
+    device_lists::changes(scope.sync, query.user, &changed.device_lists, after, now).await
 }
 
 fn assemble(
@@ -163,6 +199,7 @@ fn assemble(
     presence: &Events,
     to_device: &Events,
     rooms: RoomSections,
+    keys: &Keys,
 ) -> Answer {
     let RoomSections { join, invite, knock, leave, newest, .. } = rooms;
     let no_rooms = [&join, &invite, &knock, &leave].iter().all(|section| section.is_empty());
@@ -173,6 +210,12 @@ fn assemble(
     account_data.write_unless_empty(&mut object, "account_data");
     presence.write_unless_empty(&mut object, "presence");
     to_device.write_unless_empty(&mut object, "to_device");
+    if !keys.lists.is_empty() {
+        keys.lists.write(&mut object);
+    }
+    if let Some(counts) = &keys.counts {
+        v3::key_counts::write(counts, &mut object);
+    }
     if !no_rooms {
         let mut sections = Object::open(object.key("rooms"));
         join.write_unless_empty(&mut sections, "join");
@@ -182,14 +225,18 @@ fn assemble(
         sections.close();
     }
     object.close();
-    Answer { token, body, empty: no_rooms && no_events, newest }
+    let no_keys = keys.lists.is_empty() && !keys.counts_moved;
+    Answer { token, body, empty: no_rooms && no_events && no_keys, newest }
 }
 
 /// An answer that says nothing but where to go on.
-fn nothing(token: &Token) -> Vec<u8> {
-    let mut body = Vec::with_capacity(96);
+fn nothing(token: &Token, counts: Option<&KeyCounts>) -> Vec<u8> {
+    let mut body = Vec::with_capacity(192);
     let mut object = Object::open(&mut body);
     json::text(object.key("next_batch"), &token.to_string());
+    if let Some(counts) = counts {
+        v3::key_counts::write(counts, &mut object);
+    }
     object.close();
     body
 }
@@ -217,6 +264,11 @@ fn look_at(query: &Query<'_>, same_boot: bool, now: Moment) -> (Changed, Positio
         account_data,
         to_device: since.is_none_or(|since| user.to_device.get() > since.to_device),
         presence: since.is_none_or(|since| !same_boot || user.presence.get() > since.presence),
+        device_lists: match (since, query.device) {
+            (Some(since), Some(_)) => device_lists::moved(user, since.durable),
+            _ => Moved::default(),
+        },
+        one_time_keys: since.is_some_and(|since| user.one_time_keys.get() > since.durable),
     };
     let memberships = user.memberships.read();
     let mut ahead = 0;

@@ -270,11 +270,14 @@ impl Hub {
         }
     }
 
-    fn apply(&self, facts: &[LoggedFact]) {
+    fn apply(&self, facts: &[LoggedFact], interested: &[(Position, Arc<UserMark>)]) {
         let Some(last) = facts.last() else { return };
         self.advance(last.position, |hub| {
             for fact in facts {
                 hub.apply_fact(fact, last.position);
+            }
+            for (position, user) in interested {
+                hub.device_lists_moved(user, *position);
             }
         });
     }

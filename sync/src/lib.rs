@@ -9,6 +9,7 @@
 mod changes;
 mod compute;
 mod connection;
+mod device_lists;
 mod error;
 mod filter;
 mod hub;
@@ -21,6 +22,7 @@ mod v3;
 mod waiter;
 
 pub use connection::{Batch, Connection, Params};
+pub use device_lists::DeviceLists;
 pub use error::SyncError;
 pub use filter::{EventFilter, Filter, FilterError, LazyMembers};
 pub use service::{Config, Sources, Sync};

@@ -18,6 +18,7 @@ mod ephemeral;
 mod event;
 pub(crate) mod invite;
 pub(crate) mod join;
+pub(crate) mod key_counts;
 pub(crate) mod leave;
 mod own_history;
 pub(crate) mod presence;

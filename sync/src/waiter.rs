@@ -20,6 +20,8 @@ pub(crate) enum Change<'a> {
     RoomAccountData { room: &'a RoomId, event_type: &'a str },
     AccountData { event_type: &'a str },
     ToDevice { device: Option<&'a str> },
+    OneTimeKeys { device: Option<&'a str> },
+    DeviceLists,
     Presence,
 }
 
@@ -27,7 +29,14 @@ impl Change<'_> {
     /// Whether the change can wait for others of its kind: none of these is worth a computation
     /// of its own for each of many connections.
     pub(crate) fn can_wait(self) -> bool {
-        matches!(self, Self::Typing { .. } | Self::Receipt { .. } | Self::Presence)
+        matches!(
+            self,
+            Self::Typing { .. }
+                | Self::Receipt { .. }
+                | Self::Presence
+                | Self::OneTimeKeys { .. }
+                | Self::DeviceLists
+        )
     }
 }
 
@@ -74,7 +83,8 @@ impl Waiter {
                     && filter.room_account_data.wants_type(event_type)
             }
             Change::AccountData { event_type } => filter.account_data.wants_type(event_type),
-            Change::ToDevice { device } => {
+            Change::DeviceLists => self.device.is_some(),
+            Change::ToDevice { device } | Change::OneTimeKeys { device } => {
                 device.is_none() || device == self.device.as_ref().map(|device| device.as_str())
             }
             Change::Presence => filter.presence.wants_type("m.presence"),

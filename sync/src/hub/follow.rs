@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use rooms::{MembershipFact, ReceiptFact, stream};
+use rooms::{MembershipFact, ReceiptFact, RoomEventFact, stream};
 use stdx::Tasks;
 use storage::LoggedFact;
 use tokio::{sync::broadcast::error::RecvError, time::sleep};
 
 use super::{Hub, sweep};
-use crate::waiter::Change;
+use crate::{changes::UserMark, waiter::Change};
 
 pub(super) fn spawn(hub: &Arc<Hub>, tasks: &Tasks) {
     tasks.spawn_until_stopped("sync-log", follow_log(Arc::clone(hub)));
@@ -24,7 +24,10 @@ async fn follow_log(hub: Arc<Hub>) {
     let mut follower = hub.sources.store.follow(from);
     loop {
         match follower.next().await {
-            Ok(Some(facts)) => hub.apply(&facts),
+            Ok(Some(facts)) => {
+                let interested = hub.interested_in_devices(&facts).await;
+                hub.apply(&facts, &interested);
+            }
             Ok(None) => return,
             // The store has failed, and with it the process: whoever watches the store ends it.
             Err(error) => {
@@ -77,6 +80,9 @@ impl Hub {
         match fact.stream {
             stream::EVENT => self.with_room(&fact.subject, |room| {
                 room.event.raise(position);
+                if RoomEventFact::from_fact(fact).is_none_or(|event| event.membership.is_some()) {
+                    room.members.raise(position);
+                }
                 let change = Change::Event { room: &room.room_id };
                 room.for_each_watcher(|user| self.wake(user, change));
             }),
@@ -99,8 +105,22 @@ impl Hub {
                 let device = message.as_ref().map(|message| message.device_id.as_str());
                 self.wake(user, Change::ToDevice { device });
             }),
+            devices::stream::ONE_TIME_KEYS => self.with_user(&fact.subject, |user| {
+                user.one_time_keys.raise(position);
+                let keys = devices::stream::OneTimeKeysFact::decode(&fact.payload);
+                let device = keys.as_ref().map(|keys| keys.device_id.as_str());
+                self.wake(user, Change::OneTimeKeys { device });
+            }),
+            devices::stream::CHANGED_FOR => self.with_user(&fact.subject, |user| {
+                self.device_lists_moved(user, position);
+            }),
             _ => (),
         }
+    }
+
+    pub(super) fn device_lists_moved(&self, user: &UserMark, position: storage::Position) {
+        user.device_lists.raise(position);
+        self.wake(user, Change::DeviceLists);
     }
 
     /// A private receipt concerns its user only; a public one everybody in the room.

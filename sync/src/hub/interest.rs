@@ -1,8 +1,12 @@
 //! Whose presence is of interest to whom: users who share a room, and who are looking.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ruma::UserId;
+use storage::{LoggedFact, Position};
 
 use super::Hub;
 use crate::{
@@ -46,6 +50,42 @@ impl Hub {
             });
         }
         Ok(())
+    }
+
+    /// Who is to be told of each change of a user's devices among the facts. It is asked before the
+    /// facts are applied: a mark must not be raised after a token has passed it.
+    pub(super) async fn interested_in_devices(
+        &self,
+        facts: &[LoggedFact],
+    ) -> Vec<(Position, Arc<UserMark>)> {
+        let is_change = |stream| {
+            use devices::stream::{DEVICE_LIST, REMOTE_DEVICE_LIST, SIGNING_KEYS};
+            matches!(stream, DEVICE_LIST | REMOTE_DEVICE_LIST | SIGNING_KEYS)
+        };
+        // Of several changes of a user the newest counts.
+        let changes: BTreeMap<_, _> = facts
+            .iter()
+            .filter(|logged| is_change(logged.fact.stream))
+            .map(|logged| (&*logged.fact.subject, logged.position))
+            .collect();
+        let mut interested = Vec::new();
+        for (subject, position) in changes {
+            let Ok(user_id) = <&UserId>::try_from(subject) else { continue };
+            self.with_user(subject, |user| interested.push((position, Arc::clone(user))));
+            match self.followed_rooms(user_id).await {
+                Ok(rooms) => {
+                    for room in rooms {
+                        room.for_each_watcher(|user| interested.push((position, Arc::clone(user))));
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "whom a change of devices concerns cannot be read");
+                    interested
+                        .extend(self.users.read().values().map(|u| (position, Arc::clone(u))));
+                }
+            }
+        }
+        interested
     }
 
     /// The user's joined rooms, as far as somebody who was connected recently is in them.

@@ -5,6 +5,7 @@ mod chain;
 mod connection;
 mod ephemeral;
 mod filters;
+mod keys;
 mod membership;
 mod state;
 mod timeline;
