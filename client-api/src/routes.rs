@@ -8,6 +8,7 @@ mod device;
 mod directory;
 mod discovery;
 mod filter;
+mod keys;
 mod legacy;
 mod media;
 mod membership;
@@ -21,7 +22,9 @@ mod receipt;
 mod redact;
 mod relations;
 mod room;
+mod room_keys;
 mod session;
+mod signing_keys;
 mod space;
 mod state;
 mod sync;
@@ -79,6 +82,7 @@ where
         .merge(directory::router())
         .merge(discovery::router())
         .merge(filter::router())
+        .merge(keys::router())
         .merge(legacy::router())
         .merge(media::router())
         .merge(membership::router())
@@ -92,7 +96,9 @@ where
         .merge(redact::router())
         .merge(relations::router())
         .merge(room::router())
+        .merge(room_keys::router())
         .merge(session::router())
+        .merge(signing_keys::router())
         .merge(space::router())
         .merge(state::router())
         .merge(sync::router())
