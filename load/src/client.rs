@@ -163,6 +163,21 @@ impl Client {
         Ok(sent.event_id)
     }
 
+    /// `online`, `unavailable` or `offline`.
+    pub(crate) async fn set_presence(&mut self, presence: &str) -> anyhow::Result<()> {
+        let path = format!("/_matrix/client/v3/presence/{}/status", encode(&self.account.user_id));
+        let body = json!({ "presence": presence });
+        let _: Value = self.call(Method::PUT, &path, Some(&body)).await?;
+        Ok(())
+    }
+
+    /// What the server of this account believes of a user.
+    pub(crate) async fn presence_of(&mut self, user_id: &str) -> anyhow::Result<Value> {
+        let path = format!("/_matrix/client/v3/presence/{}/status", encode(user_id));
+        let status: Value = self.call(Method::GET, &path, None).await?;
+        Ok(status["presence"].clone())
+    }
+
     pub(crate) async fn sync(
         &mut self,
         since: Option<&str>,

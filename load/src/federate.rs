@@ -1,6 +1,8 @@
 //! `load federate`: what it costs to send events to another server, and to take them. Two servers on
 //! loopback with TLS, writers on one, a member of each of their rooms on the other.
 
+pub(crate) mod presence;
+
 use std::{
     fs,
     net::{Ipv4Addr, TcpListener},
@@ -62,8 +64,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 async fn measure(arguments: &Arguments, directory: &Path) -> anyhow::Result<Report> {
     fs::create_dir_all(directory)?;
     let certificates = Certificates::make(directory)?;
-    let from = plan(arguments, directory, "from", &certificates)?;
-    let to = plan(arguments, directory, "to", &certificates)?;
+    let server = (&*arguments.server_bin, &*arguments.engine);
+    let from = plan(server, directory, "from", &certificates)?;
+    let to = plan(server, directory, "to", &certificates)?;
     let (sender, _) = from.plan.start().await?;
     let (taker, _) = to.plan.start().await?;
 
@@ -123,13 +126,13 @@ struct Party {
 }
 
 fn plan(
-    arguments: &Arguments,
+    (binary, engine): (&Path, &str),
     directory: &Path,
     label: &str,
     certificates: &Certificates,
 ) -> anyhow::Result<Party> {
     let home = directory.join(label);
-    let mut plan = Plan::new(&arguments.server_bin, &arguments.engine, &home)?;
+    let mut plan = Plan::new(binary, engine, &home)?;
     let tls = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
     let name = tls.to_string();
     let list = |value: &str| PathBuf::from(format!("[\"{value}\"]"));

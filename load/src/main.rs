@@ -37,6 +37,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Measure what events cost that go from one server to another
     Federate(federate::Arguments),
+    /// Measure what users who come and go cost a server and another that shares a room with them
+    Presence(federate::presence::Arguments),
     /// Measure a join of a large room through another server, and cut joins off half-way
     Join(join::Arguments),
     /// Check that the model of power loss drops what was not synced and keeps what was
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Crash(arguments) => block_on(crash::run(arguments)),
         Command::Bench(arguments) => block_on(bench::run(arguments)),
         Command::Federate(arguments) => block_on(federate::run(arguments)),
+        Command::Presence(arguments) => block_on(federate::presence::run(arguments)),
         Command::Join(arguments) => block_on(join::run(arguments)),
         Command::PowerlossCheck => powerloss::check(),
         Command::PowerlossVictim { directory } => powerloss::victim(&directory),
