@@ -11,6 +11,7 @@ mod found;
 mod gap;
 mod hash;
 mod heal;
+mod order;
 mod outliers;
 mod policy_server;
 mod signatures;
@@ -25,6 +26,7 @@ use ruma::{EventId, OwnedEventId, RoomId, ServerName};
 
 pub(crate) use self::{
     found::FoundRoom,
+    order::foundations_first,
     outliers::{side_event, side_record},
     take::Strictness,
 };

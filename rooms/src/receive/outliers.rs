@@ -1,16 +1,13 @@
 //! Events that others refer to: judged by their auth events alone, and kept without a place in
 //! history.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use events::{ClientEvent, Pdu, RoomVersion};
 use ruma::OwnedEventId;
 use storage::Batch;
 
-use super::auth_events::Verdict;
+use super::{auth_events::Verdict, order::foundations_first};
 use crate::{
     Error, EventStatus, Root, StoredEvent,
     rooms::Inner,
@@ -29,10 +26,13 @@ impl Inner {
     pub(crate) async fn hold_outliers(
         &self,
         version: &'static RoomVersion,
-        pdus: Vec<Arc<Pdu>>,
+        mut pdus: Vec<Arc<Pdu>>,
     ) -> Result<(), Error> {
         let mut held = Held::new();
-        for (count, pdu) in auth_events_first(pdus).into_iter().enumerate() {
+        // In version 12 everything stands on the create event without naming it.
+        pdus.sort_by_key(|pdu| pdu.event_type() != "m.room.create");
+        let pdus = foundations_first(pdus, Pdu::auth_events);
+        for (count, pdu) in pdus.into_iter().enumerate() {
             if count % STEP == STEP - 1 {
                 tokio::task::yield_now().await;
             }
@@ -125,36 +125,4 @@ pub(crate) fn side_event(
         redacted_by: None,
         status,
     })
-}
-
-/// Each event after those of its auth events that are among the others. In a cycle, possible where
-/// senders choose event ids, somebody comes first and fails for it.
-fn auth_events_first(mut pdus: Vec<Arc<Pdu>>) -> Vec<Arc<Pdu>> {
-    // In version 12 everything stands on the create event without naming it.
-    pdus.sort_by_key(|pdu| pdu.event_type() != "m.room.create");
-    let by_id: HashMap<OwnedEventId, Arc<Pdu>> =
-        pdus.iter().map(|pdu| (pdu.event_id().clone(), Arc::clone(pdu))).collect();
-    let mut seen: HashSet<OwnedEventId> = HashSet::new();
-    let mut ordered = Vec::with_capacity(pdus.len());
-    for first in pdus {
-        let mut path = vec![(first, false)];
-        while let Some((pdu, left)) = path.pop() {
-            if left {
-                ordered.push(pdu);
-                continue;
-            }
-            if !seen.insert(pdu.event_id().clone()) {
-                continue;
-            }
-            let before: Vec<_> = pdu
-                .auth_events()
-                .iter()
-                .filter(|id| !seen.contains(*id))
-                .filter_map(|id| by_id.get(id).cloned())
-                .collect();
-            path.push((pdu, true));
-            path.extend(before.into_iter().map(|pdu| (pdu, false)));
-        }
-    }
-    ordered
 }

@@ -1,9 +1,6 @@
 //! Events of the past get their places in history, with the state at each of them.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use events::{ClientEvent, Pdu};
 use ruma::{OwnedEventId, OwnedServerName, RoomId};
@@ -14,7 +11,7 @@ use crate::{
     Error, EventStatus, RoomView, Root, StoredEvent,
     commit::put_redacted,
     draft::Redacted,
-    receive::{side_event, side_record},
+    receive::{foundations_first, side_event, side_record},
     rooms::Inner,
     store::{
         Depths, EventIds, EventPlace, Events, Gaps, PendingRedaction, PendingRedactions,
@@ -41,10 +38,12 @@ impl Inner {
         server: &OwnedServerName,
         view: &RoomView,
         after: Option<&Pdu>,
-        pdus: Vec<Arc<Pdu>>,
+        mut pdus: Vec<Arc<Pdu>>,
     ) -> Result<bool, Error> {
         let mut placing = Placing::default();
-        for pdu in oldest_first(pdus) {
+        // What depths say is not relied on.
+        pdus.sort_by_key(|pdu| pdu.depth());
+        for pdu in foundations_first(pdus, Pdu::prev_events) {
             if self.has_judged(pdu.event_id()).await? {
                 continue;
             }
@@ -243,35 +242,4 @@ fn put_historic(batch: &mut Batch, room: &RoomId, event: &StoredEvent) {
     // It gives the event its position; nobody need hear of it.
     let payload = bytes::Bytes::new();
     batch.fact(Fact { stream: stream::HISTORY, subject: room.as_str().into(), payload });
-}
-
-/// Each event after those it comes after, as far as they are among the others. What depths say is
-/// not relied on.
-fn oldest_first(mut pdus: Vec<Arc<Pdu>>) -> Vec<Arc<Pdu>> {
-    pdus.sort_by_key(|pdu| pdu.depth());
-    let by_id: HashMap<OwnedEventId, Arc<Pdu>> =
-        pdus.iter().map(|pdu| (pdu.event_id().clone(), Arc::clone(pdu))).collect();
-    let mut seen: HashSet<OwnedEventId> = HashSet::new();
-    let mut ordered = Vec::with_capacity(pdus.len());
-    for first in pdus {
-        let mut path = vec![(first, false)];
-        while let Some((pdu, left)) = path.pop() {
-            if left {
-                ordered.push(pdu);
-                continue;
-            }
-            if !seen.insert(pdu.event_id().clone()) {
-                continue;
-            }
-            let before: Vec<_> = pdu
-                .prev_events()
-                .iter()
-                .filter(|id| !seen.contains(*id))
-                .filter_map(|id| by_id.get(id).cloned())
-                .collect();
-            path.push((pdu, true));
-            path.extend(before.into_iter().map(|pdu| (pdu, false)));
-        }
-    }
-    ordered
 }
