@@ -31,7 +31,7 @@ pub use format::{FormatError, MAX_AUTH_EVENTS, MAX_ID_BYTES, MAX_PDU_BYTES, MAX_
 pub use hash::verify_content_hash;
 pub use pdu::{Pdu, room_create_event_id};
 pub use peek::{Peek, peek};
-pub use resolve::{ResolveError, StateKey, StateMap, resolve};
+pub use resolve::{Partial, ResolveError, StateKey, StateMap, resolve, resolve_part};
 pub use room_version::RoomVersion;
 pub use sign::{
     PolicyServer, PublicKey, RequestError, RequestToSign, SignatureError, SigningKey,

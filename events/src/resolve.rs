@@ -8,7 +8,7 @@ mod v1;
 mod v2;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -43,16 +43,68 @@ pub fn resolve(
     state_sets: &[StateMap],
     events: impl Fn(&EventId) -> Option<Arc<Pdu>>,
 ) -> Result<StateMap, ResolveError> {
+    match resolve_with(version, state_sets, Rest::Nothing, events)? {
+        Partial::Resolved(state) => Ok(state),
+        Partial::Ask(ids) => unreachable!("there is no rest to ask about {ids:?}"),
+    }
+}
+
+/// Resolves the entries that states do not agree about, so that the cost follows those and not the
+/// size of the room.
+///
+/// `state_sets` are the states cut down to the keys that they disagree about and, before version 12,
+/// the keys of the state events that authorise (see [`crate::auth_events_for`]) what is in conflict
+/// and what is in the auth chains of that. What is left out must be the same in all of them.
+///
+/// `reached` is `None` at first. If [`Partial::Ask`] is the answer, the same is asked again with
+/// those of its ids that are in the auth chain of any event that was left out.
+pub fn resolve_part(
+    version: &RoomVersion,
+    state_sets: &[StateMap],
+    reached: Option<&HashSet<OwnedEventId>>,
+    events: impl Fn(&EventId) -> Option<Arc<Pdu>>,
+) -> Result<Partial, ResolveError> {
+    let rest = reached.map_or(Rest::Unknown, Rest::Reaches);
+    resolve_with(version, state_sets, rest, events)
+}
+
+/// What came of [`resolve_part`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Partial {
+    /// The state, as far as the sets went.
+    Resolved(StateMap),
+    /// Are these in the auth chains of what was left out?
+    Ask(Vec<OwnedEventId>),
+}
+
+/// The unconflicted entries that are not among those handed in.
+#[derive(Clone, Copy)]
+enum Rest<'a> {
+    Nothing,
+    Unknown,
+    /// Of what was asked about, their auth chains have these.
+    Reaches(&'a HashSet<OwnedEventId>),
+}
+
+fn resolve_with(
+    version: &RoomVersion,
+    state_sets: &[StateMap],
+    rest: Rest<'_>,
+    events: impl Fn(&EventId) -> Option<Arc<Pdu>>,
+) -> Result<Partial, ResolveError> {
     let resolution = version.resolution();
     let (unconflicted, conflicts) = split(state_sets, resolution);
     if conflicts.is_empty() {
-        return Ok(unconflicted);
+        return Ok(Partial::Resolved(unconflicted));
     }
     let events = Events(events);
     match resolution {
-        Resolution::V1 => v1::resolve(version, unconflicted, conflicts, &events),
+        Resolution::V1 => {
+            v1::resolve(version, unconflicted, conflicts, &events).map(Partial::Resolved)
+        }
         Resolution::V2 | Resolution::V2_1 => {
-            v2::resolve(version, state_sets, unconflicted, &conflicts, &events)
+            let sets = v2::Sets { all: state_sets, conflicts: &conflicts, rest };
+            v2::resolve(version, &sets, unconflicted, &events)
         }
     }
 }

@@ -1,11 +1,12 @@
-//! One state out of several: state resolution over tries.
+//! One state out of several: state resolution over tries. Its cost follows what the states disagree
+//! about, not the size of the room.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
-use events::{Pdu, ResolveError, RoomVersion, StateMap};
+use events::{Partial, Pdu, RoomVersion, StateKey, StateMap};
 use ruma::OwnedEventId;
 use storage::Batch;
 
@@ -17,6 +18,15 @@ use crate::{
 };
 
 type Known = HashMap<OwnedEventId, Arc<Pdu>>;
+
+/// States, as far as they disagree.
+struct Disagreement {
+    /// One of the states.
+    base: Root,
+    keys: BTreeSet<StateKey>,
+    /// For each state what it has under the keys; the base is the first.
+    sets: Vec<StateMap>,
+}
 
 impl Inner {
     /// The state that the given ones resolve to. Its nodes are on their way to the store.
@@ -42,59 +52,133 @@ impl Inner {
             [only] => return Ok(*only),
             _ => {}
         }
-        let mut sets = Vec::with_capacity(roots.len());
-        for root in &roots {
-            sets.push(self.state_map(*root).await?);
+        let disagreement = self.disagreement(&roots).await?;
+        let resolved = self.resolve(version, &disagreement, added).await?;
+        self.root_of(&disagreement, resolved).await
+    }
+
+    async fn disagreement(&self, roots: &[Root]) -> Result<Disagreement, Error> {
+        let base = roots[0];
+        let mut differences = Vec::with_capacity(roots.len());
+        let mut in_base = StateMap::new();
+        for root in &roots[1..] {
+            let gone = map_of(self.trie.diff(*root, base).await?);
+            let new = map_of(self.trie.diff(base, *root).await?);
+            in_base.extend(gone.iter().map(|(key, id)| (key.clone(), id.clone())));
+            differences.push((gone, new));
         }
-        let resolved = self.resolve(version, &sets, added).await?;
-        self.root_of(roots[0], &sets[0], resolved).await
+        let mut keys: BTreeSet<StateKey> = in_base.keys().cloned().collect();
+        let mut sets = vec![in_base];
+        for (gone, new) in differences {
+            keys.extend(new.keys().cloned());
+            let mut set = sets[0].clone();
+            set.retain(|key, _| !gone.contains_key(key));
+            set.extend(new);
+            sets.push(set);
+        }
+        Ok(Disagreement { base, keys, sets })
     }
 
-    pub(crate) async fn state_map(&self, root: Root) -> Result<StateMap, Error> {
-        let entries = self.trie.entries(root).await?;
-        Ok(entries
-            .into_iter()
-            .map(|entry| ((entry.event_type, entry.state_key), entry.event_id))
-            .collect())
-    }
-
-    /// The pure function, with the events it asks for loaded first. Most resolutions look at the
-    /// auth chains of what is in conflict only.
+    /// The pure function, with the events it asks for loaded first.
     async fn resolve(
         &self,
         version: &'static RoomVersion,
-        sets: &[StateMap],
+        disagreement: &Disagreement,
         added: Option<&Arc<Pdu>>,
     ) -> Result<StateMap, Error> {
         let mut known: Known =
             added.map(|pdu| (pdu.event_id().clone(), Arc::clone(pdu))).into_iter().collect();
-        let conflicted = sets
-            .iter()
-            .flatten()
-            .filter(|(key, id)| sets.iter().any(|other| other.get(*key) != Some(*id)));
-        let mut open: Vec<OwnedEventId> = conflicted.map(|(_, id)| id.clone()).collect();
+        let mut open: Vec<OwnedEventId> =
+            disagreement.sets.iter().flat_map(|set| set.values().cloned()).collect();
         open.extend(added.into_iter().flat_map(|pdu| pdu.auth_events().iter().cloned()));
-        let mut whole = false;
-        let sets: Arc<[StateMap]> = sets.into();
+        self.load_chains(version, open, &mut known).await?;
+        let authorising = self.authorising(version, disagreement, &known).await?;
+        self.load_chains(version, authorising.values().cloned().collect(), &mut known).await?;
+        let mut sets = disagreement.sets.clone();
+        for set in &mut sets {
+            set.extend(authorising.iter().map(|(key, id)| (key.clone(), id.clone())));
+        }
+        let (sets, known) = (Arc::new(sets), Arc::new(known));
+        let mut reached: Option<HashSet<OwnedEventId>> = None;
         loop {
-            self.load_chains(version, open, &mut known).await?;
-            let (sets_there, events) = (Arc::clone(&sets), std::mem::take(&mut known));
-            let (result, events) = tokio::task::spawn_blocking(move || {
-                let result = events::resolve(version, &sets_there, |id| events.get(id).cloned());
-                (result, events)
-            })
-            .await
-            .map_err(|error| Error::Internal(format!("state resolution: {error}")))?;
-            known = events;
-            match result {
-                Ok(resolved) => return Ok(resolved),
-                Err(ResolveError::MissingEvent(_)) if !whole => {
-                    whole = true;
-                    open = sets.iter().flatten().map(|(_, id)| id.clone()).collect();
-                }
-                Err(error) => return Err(Error::Internal(format!("state resolution: {error}"))),
+            let (sets, known, told) = (Arc::clone(&sets), Arc::clone(&known), reached.take());
+            let was_told = told.is_some();
+            let part = tokio::task::spawn_blocking(move || {
+                events::resolve_part(version, &sets, told.as_ref(), |id| known.get(id).cloned())
+            });
+            let failed = |error: String| Error::Internal(format!("state resolution: {error}"));
+            let part = part.await.map_err(|error| failed(error.to_string()))?;
+            match part.map_err(|error| failed(error.to_string()))? {
+                Partial::Resolved(state) => return Ok(state),
+                Partial::Ask(_) if was_told => return Err(failed("asked twice".to_owned())),
+                Partial::Ask(ids) => reached = Some(self.reached(disagreement, ids).await?),
             }
         }
+    }
+
+    /// What authorises the known events, as far as the states agree about it.
+    async fn authorising(
+        &self,
+        version: &RoomVersion,
+        disagreement: &Disagreement,
+        known: &Known,
+    ) -> Result<StateMap, Error> {
+        // Version 2.1 begins with an empty state.
+        if version.room_id_is_create_hash() {
+            return Ok(StateMap::new());
+        }
+        let always = ["m.room.create", "m.room.power_levels", "m.room.join_rules"];
+        let mut keys: BTreeSet<StateKey> =
+            always.map(|event_type| (event_type.to_owned(), String::new())).into();
+        for pdu in known.values().filter(|pdu| pdu.is_state()) {
+            let wanted = events::auth_events_for(
+                version,
+                pdu.event_type(),
+                pdu.sender(),
+                pdu.state_key(),
+                pdu.content(),
+            );
+            // What can say nothing of this is allowed by nothing.
+            keys.extend(wanted.into_iter().flatten());
+        }
+        let nodes = NewNodes::default();
+        let mut found = StateMap::new();
+        for (event_type, state_key) in keys.difference(&disagreement.keys) {
+            let id = self.trie.get(disagreement.base, event_type, state_key, &nodes).await?;
+            found.extend(id.map(|id| ((event_type.clone(), state_key.clone()), id)));
+        }
+        Ok(found)
+    }
+
+    /// Those of the events that are in the auth chains of what the states agree about. This does
+    /// look at the whole room; resolution asks for it where one branch has moved on twice.
+    async fn reached(
+        &self,
+        disagreement: &Disagreement,
+        wanted: Vec<OwnedEventId>,
+    ) -> Result<HashSet<OwnedEventId>, Error> {
+        let wanted: HashSet<OwnedEventId> = wanted.into_iter().collect();
+        let mut reached = HashSet::new();
+        let mut walked: HashSet<OwnedEventId> = HashSet::new();
+        let entries = map_of(self.trie.entries(disagreement.base).await?).into_iter();
+        let mut open: Vec<OwnedEventId> =
+            entries.filter(|(key, _)| !disagreement.keys.contains(key)).map(|(_, id)| id).collect();
+        while let Some(id) = open.pop() {
+            if reached.len() == wanted.len() {
+                break;
+            }
+            let event = self.events.get_latest(&id).await?;
+            let event = event.ok_or_else(|| Error::Internal(format!("event {id} is missing")))?;
+            for auth in event.pdu.auth_events() {
+                if walked.contains(auth) {
+                    continue;
+                }
+                reached.extend(wanted.get(auth).cloned());
+                walked.insert(auth.clone());
+                open.push(auth.clone());
+            }
+        }
+        Ok(reached)
     }
 
     /// Adds the events and their auth chains.
@@ -125,18 +209,28 @@ impl Inner {
         Ok(())
     }
 
-    /// The trie of a state, grown from one that it has most in common with.
-    async fn root_of(&self, base: Root, old: &StateMap, new: StateMap) -> Result<Root, Error> {
+    /// The trie of the base with the disagreement settled.
+    async fn root_of(
+        &self,
+        disagreement: &Disagreement,
+        mut resolved: StateMap,
+    ) -> Result<Root, Error> {
+        let Disagreement { base, keys, sets } = disagreement;
         let mut nodes = NewNodes::default();
-        let grows = old.keys().all(|key| new.contains_key(key));
-        let mut root = if grows { base } else { Root::EMPTY };
-        for ((event_type, state_key), event_id) in new {
-            let key = (event_type, state_key);
-            if grows && old.get(&key) == Some(&event_id) {
-                continue;
+        let mut root = *base;
+        for key in keys {
+            match (sets[0].get(key), resolved.remove(key)) {
+                (Some(old), Some(new)) if *old == new => {}
+                (_, Some(event_id)) => {
+                    let (event_type, state_key) = key.clone();
+                    let entry = Entry { event_type, state_key, event_id };
+                    root = self.trie.insert(root, entry, &mut nodes).await?;
+                }
+                (Some(_), None) => {
+                    root = self.trie.remove(root, &key.0, &key.1, &mut nodes).await?
+                }
+                (None, None) => {}
             }
-            let entry = Entry { event_type: key.0, state_key: key.1, event_id };
-            root = self.trie.insert(root, entry, &mut nodes).await?;
         }
         self.keep_nodes(nodes)?;
         Ok(root)
@@ -166,4 +260,8 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+fn map_of(entries: Vec<Entry>) -> StateMap {
+    entries.into_iter().map(|entry| ((entry.event_type, entry.state_key), entry.event_id)).collect()
 }

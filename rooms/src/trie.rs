@@ -174,6 +174,60 @@ impl Trie {
         Ok(Root(id))
     }
 
+    /// The state without one entry.
+    pub(crate) async fn remove(
+        &self,
+        root: Root,
+        event_type: &str,
+        state_key: &str,
+        new: &mut NewNodes,
+    ) -> Result<Root, Error> {
+        let path = path_of(event_type, state_key);
+        let mut above: Vec<(Children, usize)> = Vec::new();
+        let mut id = root.0;
+        let mut entries = loop {
+            match &*self.node(id, new).await? {
+                Node::Leaf(entries) => break entries.clone(),
+                Node::Branch(children) => {
+                    let at = nibble(&path, above.len());
+                    above.push((**children, at));
+                    match children[at] {
+                        Some(child) => id = child,
+                        None => return Ok(root),
+                    }
+                }
+            }
+        };
+        match entries.binary_search_by(|entry| entry.key().cmp(&(event_type, state_key))) {
+            Ok(at) => drop(entries.remove(at)),
+            Err(_) => return Ok(root),
+        }
+        let mut id = (!entries.is_empty()).then(|| new.add(Node::Leaf(entries)));
+        for (mut children, at) in above.into_iter().rev() {
+            children[at] = id;
+            id = Some(match self.as_leaf(&children, new).await? {
+                Some(leaf) => new.add(leaf),
+                None => new.add(Node::Branch(Box::new(children))),
+            });
+        }
+        Ok(id.map_or(Root::EMPTY, Root))
+    }
+
+    /// A branch that has become too small to be one.
+    async fn as_leaf(&self, children: &Children, new: &NewNodes) -> Result<Option<Node>, Error> {
+        let mut all = Vec::new();
+        for child in children.iter().flatten() {
+            match &*self.node(*child, new).await? {
+                Node::Leaf(entries) if all.len() + entries.len() <= LEAF_ENTRIES => {
+                    all.extend(entries.iter().cloned());
+                }
+                _ => return Ok(None),
+            }
+        }
+        all.sort_by(|one: &Entry, other| one.key().cmp(&other.key()));
+        Ok(Some(Node::Leaf(all)))
+    }
+
     /// Every entry, in no particular order.
     pub(crate) async fn entries(&self, root: Root) -> Result<Vec<Entry>, Error> {
         let mut found = Vec::new();
@@ -357,6 +411,26 @@ mod tests {
                 let one = state(&trie, entries.clone()).await;
                 assert_eq!(one, state(&trie, shuffled).await);
                 assert_eq!(as_map(trie.entries(one).await.unwrap()), as_map(entries));
+            });
+        }
+
+        #[test]
+        fn what_is_removed_was_never_there(
+            map in proptest::collection::btree_map(0_u16..300, 0_u32..4, 0..60),
+            gone in proptest::collection::btree_set(0_u16..300, 0..300),
+        ) {
+            run(async {
+                let trie = trie();
+                let mut root = state(&trie, map.iter().map(|(k, n)| entry(*k, *n))).await;
+                let mut new = NewNodes::default();
+                for key in &gone {
+                    let Entry { event_type, state_key, .. } = entry(*key, 0);
+                    root = trie.remove(root, &event_type, &state_key, &mut new).await.unwrap();
+                }
+                save(&trie, new).await;
+                let left = map.iter().filter(|(key, _)| !gone.contains(*key));
+                let expected = state(&trie, left.map(|(k, n)| entry(*k, *n))).await;
+                assert_eq!(root, expected);
             });
         }
 

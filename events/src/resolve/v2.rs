@@ -11,25 +11,44 @@ use std::{
 use ruma::{EventId, OwnedEventId};
 
 use self::auth_checks::AuthChecks;
-use super::{Conflicts, Events, ResolveError, StateMap, graph::AuthGraph};
+use super::{Conflicts, Events, Partial, ResolveError, Rest, StateMap, graph::AuthGraph};
 use crate::{
     Pdu, RoomVersion, auth::Membership, pdu::room_create_event_id, room_version::Resolution,
 };
 
+/// What is to be resolved.
+pub(super) struct Sets<'a> {
+    pub(super) all: &'a [StateMap],
+    pub(super) conflicts: &'a Conflicts,
+    pub(super) rest: Rest<'a>,
+}
+
 pub(super) fn resolve<F: Fn(&EventId) -> Option<Arc<Pdu>>>(
     version: &RoomVersion,
-    state_sets: &[StateMap],
+    sets: &Sets<'_>,
     unconflicted: StateMap,
-    conflicts: &Conflicts,
     events: &Events<F>,
-) -> Result<StateMap, ResolveError> {
+) -> Result<Partial, ResolveError> {
+    let conflicts = sets.conflicts;
     let graph = AuthGraph::load(conflicts.values().flatten(), events)?;
     // Also what keeps the walks below from going round in circles.
     let oldest_first = graph.oldest_first()?;
     let conflicted: BTreeSet<usize> =
         conflicts.values().flatten().filter_map(|id| graph.find(id)).collect();
 
-    let mut full = auth_difference(&graph, state_sets, &unconflicted, conflicts, events)?;
+    // What is in conflict belongs to the full conflicted set in any case.
+    let mut full = auth_difference(&graph, sets);
+    full.retain(|node| !conflicted.contains(node));
+    take_out_reached(&mut full, &graph, &unconflicted, events)?;
+    match sets.rest {
+        Rest::Nothing => {}
+        Rest::Unknown if full.is_empty() => {}
+        Rest::Unknown => {
+            let ids = full.iter().map(|&node| graph.node(node).event.event_id().clone());
+            return Ok(Partial::Ask(ids.collect()));
+        }
+        Rest::Reaches(ids) => full.retain(|&node| !ids.contains(graph.node(node).event.event_id())),
+    }
     let from_empty = version.resolution() == Resolution::V2_1;
     if from_empty {
         full.extend(conflicted_subgraph(&graph, &oldest_first, &conflicted));
@@ -52,31 +71,34 @@ pub(super) fn resolve<F: Fn(&EventId) -> Option<Arc<Pdu>>>(
     }
     let mut resolved = checks.into_resolved();
     resolved.extend(unconflicted);
-    Ok(resolved)
+    Ok(Partial::Resolved(resolved))
 }
 
 /// "Calculating the full auth chain for each state Si, that is the union of the auth chains for
 /// each event in Si, and then taking every event that doesn't appear in every auth chain."
 ///
 /// Unconflicted events have the same auth chains in every Si, so they can only take events out of
-/// the difference; their chains are walked if there is something left to take out.
-fn auth_difference<F: Fn(&EventId) -> Option<Arc<Pdu>>>(
-    graph: &AuthGraph,
-    state_sets: &[StateMap],
-    unconflicted: &StateMap,
-    conflicts: &Conflicts,
-    events: &Events<F>,
-) -> Result<BTreeSet<usize>, ResolveError> {
+/// the difference; that comes next.
+fn auth_difference(graph: &AuthGraph, sets: &Sets<'_>) -> BTreeSet<usize> {
     let mut appearances = vec![0; graph.len()];
-    for state in state_sets {
-        let own = conflicts.keys().filter_map(|key| graph.find(state.get(key)?));
+    for state in sets.all {
+        let own = sets.conflicts.keys().filter_map(|key| graph.find(state.get(key)?));
         for node in graph.auth_chain(own) {
             appearances[node] += 1;
         }
     }
-    let sets = state_sets.len();
-    let mut difference: BTreeSet<usize> =
-        (0..graph.len()).filter(|&node| (1..sets).contains(&appearances[node])).collect();
+    let count = sets.all.len();
+    (0..graph.len()).filter(|&node| (1..count).contains(&appearances[node])).collect()
+}
+
+/// Takes out what is in the auth chain of an unconflicted event; the chains are walked as long as
+/// there is something left to take out.
+fn take_out_reached<F: Fn(&EventId) -> Option<Arc<Pdu>>>(
+    difference: &mut BTreeSet<usize>,
+    graph: &AuthGraph,
+    unconflicted: &StateMap,
+    events: &Events<F>,
+) -> Result<(), ResolveError> {
     let mut walked: HashSet<OwnedEventId> = HashSet::new();
     let mut pending: Vec<OwnedEventId> = unconflicted.values().cloned().collect();
     while let (Some(id), false) = (pending.pop(), difference.is_empty()) {
@@ -87,7 +109,7 @@ fn auth_difference<F: Fn(&EventId) -> Option<Arc<Pdu>>>(
             }
         }
     }
-    Ok(difference)
+    Ok(())
 }
 
 /// The events on the paths, along auth events, between two events of the conflicted state set,

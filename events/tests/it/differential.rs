@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use events::{Pdu, StateMap};
+use events::{Partial, Pdu, StateKey, StateMap, auth_events_for, resolve_part};
 use proptest::prelude::*;
 use ruma::{
     EventId, OwnedEventId,
@@ -209,6 +209,47 @@ fn rumas_resolution(room: &TestRoom, sets: &[StateMap]) -> StateMap {
     resolved.map(|((event_type, key), id)| ((event_type.to_string(), key), id)).collect()
 }
 
+/// The resolution of what differs alone, as one does it who does not want to look at the whole room.
+fn resolution_by_part(room: &TestRoom, sets: &[StateMap]) -> StateMap {
+    let keys: BTreeSet<StateKey> = sets.iter().flat_map(|set| set.keys().cloned()).collect();
+    let (agreed, in_conflict): (BTreeSet<StateKey>, BTreeSet<StateKey>) =
+        keys.into_iter().partition(|key| sets.iter().all(|set| set.get(key) == sets[0].get(key)));
+    let ids = |keys: &BTreeSet<StateKey>| -> Vec<OwnedEventId> {
+        sets.iter().flat_map(|set| keys.iter().filter_map(|key| set.get(key).cloned())).collect()
+    };
+    let mut wanted = in_conflict.clone();
+    let known =
+        auth_chain(room, ids(&in_conflict).into_iter()).into_iter().chain(ids(&in_conflict));
+    for pdu in known.filter(|_| !room.version.room_id_is_create_hash()) {
+        let pdu = room.get(&pdu).unwrap();
+        let (sender, key) = (pdu.sender(), pdu.state_key());
+        let keys = auth_events_for(room.version, pdu.event_type(), sender, key, pdu.content());
+        wanted.extend(keys.into_iter().flatten());
+    }
+    let cut = sets.iter().map(|set| {
+        set.iter().filter(|(key, _)| wanted.contains(*key)).map(|(k, v)| (k.clone(), v.clone()))
+    });
+    let cut: Vec<StateMap> = cut.map(Iterator::collect).collect();
+    let part = resolve_part(room.version, &cut, None, |id| room.get(id)).unwrap();
+    let part = match part {
+        Partial::Resolved(_) => part,
+        Partial::Ask(asked) => {
+            let chains = auth_chain(room, ids(&agreed).into_iter());
+            let reached = asked.into_iter().filter(|id| chains.contains(id)).collect();
+            resolve_part(room.version, &cut, Some(&reached), |id| room.get(id)).unwrap()
+        }
+    };
+    let Partial::Resolved(mut part) = part else { panic!("asked twice") };
+    part.retain(|key, _| in_conflict.contains(key));
+    part.extend(
+        sets[0]
+            .iter()
+            .filter(|(key, _)| agreed.contains(*key))
+            .map(|(k, v)| (k.clone(), v.clone())),
+    );
+    part
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -219,6 +260,7 @@ proptest! {
         let mut sets: Vec<StateMap> = forks.into_iter().map(|tip| tip.state).collect();
         let ours = room.resolve(&sets).unwrap();
         prop_assert_eq!(&ours, &rumas_resolution(&room, &sets));
+        prop_assert_eq!(&ours, &resolution_by_part(&room, &sets));
         sets.reverse();
         prop_assert_eq!(&ours, &room.resolve(&sets).unwrap());
         sets.rotate_left(1);
@@ -232,6 +274,7 @@ proptest! {
         let forks = run(&mut room, &steps);
         let mut sets: Vec<StateMap> = forks.into_iter().map(|tip| tip.state).collect();
         let ours = room.resolve(&sets).unwrap();
+        prop_assert_eq!(&ours, &resolution_by_part(&room, &sets));
         sets.reverse();
         prop_assert_eq!(ours, room.resolve(&sets).unwrap());
     }
