@@ -15,6 +15,8 @@ use crate::{error::Error, extract::Signed, inbound::Inbound};
 
 /// Users of one request. A server asks for the users of one room of its own, some at a time.
 const USERS_MAX: usize = 10_000;
+/// Devices named in one request. Whoever wants to know of more names none.
+const DEVICES_MAX: usize = 10_000;
 /// Keys claimed in one request; each costs a row and a part of a flush.
 const CLAIMS_MAX: usize = 10_000;
 
@@ -38,6 +40,9 @@ async fn query_user_encryption_keys(
     }
     let Body { device_keys } = request.json()?;
     check_users(&inbound, device_keys.keys())?;
+    if device_keys.values().map(Vec::len).sum::<usize>() > DEVICES_MAX {
+        return Err(Error::too_large(format!("More than {DEVICES_MAX} devices are named")));
+    }
     let answer = inbound.inner.devices.query_local_keys(&device_keys).await?;
     json(&json!({
         "device_keys": answer.device_keys,

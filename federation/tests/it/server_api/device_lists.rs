@@ -245,6 +245,9 @@ async fn keys_of_ours_are_told_and_each_one_time_key_is_given_once() {
     }
     let theirs = json!({ "one_time_keys": { &scene.eve: { "A": "t" } } });
     claim(theirs).await.refused("not of this server", 400, "M_INVALID_PARAM");
+    let many: Vec<String> = (0..10_001).map(|number| number.to_string()).collect();
+    let many = json!({ "device_keys": { ada: many } });
+    query(many).await.refused("too many", 413, "M_TOO_LARGE");
     query(json!({})).await.refused("nothing", 400, "M_BAD_JSON");
     claim(json!({})).await.refused("nothing", 400, "M_BAD_JSON");
 }

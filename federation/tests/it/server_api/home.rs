@@ -114,14 +114,7 @@ impl Home {
             ports,
         )
         .expect("the configuration is good");
-        let accounts = Accounts::open(
-            accounts::Config::default(),
-            store.clone(),
-            clock.clone(),
-            rng.clone(),
-            name,
-        );
-        let accounts = accounts.await.expect("the store is good");
+        let accounts = accounts(&store, &clock, &rng, name).await;
         let devices = Devices::new(store.clone(), clock.clone(), rng.clone(), &tasks);
         let presence =
             Presence::new(presence::Config::default(), clock.clone(), &tasks, store.clone());
@@ -246,4 +239,15 @@ impl Home {
         let event = self.rooms.event_by_id(event).await.expect("reads");
         event.filter(|event| event.status == rooms::EventStatus::Accepted)
     }
+}
+
+async fn accounts(
+    store: &Store,
+    clock: &SharedClock,
+    rng: &Rng,
+    name: OwnedServerName,
+) -> Accounts {
+    let (store, clock, rng) = (store.clone(), clock.clone(), rng.clone());
+    let opened = Accounts::open(accounts::Config::default(), store, clock, rng, name);
+    opened.await.expect("the store is good")
 }
