@@ -18,7 +18,7 @@ pub struct UnsignedFor<'a> {
 
 impl Rooms {
     /// A JSON object: `age`, `transaction_id`, `prev_content`, `prev_sender`, `replaces_state`,
-    /// `redacted_because`, `membership`, `m.relations`.
+    /// `redacted_because`, `redacted_by`, `membership`, `m.relations`.
     pub async fn unsigned(
         &self,
         event: &StoredEvent,
@@ -81,6 +81,8 @@ impl Rooms {
         if let Some(redaction) = self.inner.events.get_latest(redaction).await? {
             let out = object.key("redacted_because");
             redaction.client.write(out, Some(redaction.pdu.room_id()), None);
+            // Older than `redacted_because`, and still what many readers look for.
+            object.string("redacted_by", redaction.event_id().as_str());
         }
         Ok(())
     }

@@ -192,6 +192,13 @@ impl Inner {
                 new.append(Says::state(sender, event_type, "", event.content())).await?;
             }
         }
+        // A room that says nothing of guests lets none in. Its replacement says so, as clients and
+        // tools expect of every replacement.
+        if old.state("m.room.guest_access", "").await?.is_none() {
+            let mut content = Content::new();
+            let content = content.set("guest_access", "forbidden").to_raw();
+            new.append(Says::state(sender, "m.room.guest_access", "", &content)).await?;
+        }
         if let Some(event) = old.state("m.room.canonical_alias", "").await? {
             let says = Says::state(sender, "m.room.canonical_alias", "", event.content());
             new.append(says).await?;

@@ -146,4 +146,5 @@ async fn unsigned_data_is_for_its_viewer() {
     let bytes = world.rooms.unsigned(&event, &for_whom).await.unwrap();
     let unsigned: Value = serde_json::from_slice(&bytes).unwrap();
     assert_eq!(unsigned["redacted_because"]["event_id"], redaction.as_str());
+    assert_eq!(unsigned["redacted_by"], redaction.as_str());
 }

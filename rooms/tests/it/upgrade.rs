@@ -89,6 +89,17 @@ async fn the_names_of_a_room_are_those_of_its_replacement_only() {
 }
 
 #[tokio::test]
+async fn a_replacement_says_that_guests_may_not_come_in() {
+    let world = World::new();
+    let ada = world.user("ada");
+    let old = world.room(&ada, &[]).await;
+    assert_eq!(world.current(&old, "m.room.guest_access", "").await, None);
+    let new = upgrade(&world, &ada, &old, "11").await.unwrap();
+    let said = world.current(&new, "m.room.guest_access", "").await;
+    assert_eq!(said, Some(json!({ "guest_access": "forbidden" })));
+}
+
+#[tokio::test]
 async fn an_unknown_version_changes_nothing() {
     let world = World::new();
     let ada = world.user("ada");
