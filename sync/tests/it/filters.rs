@@ -79,3 +79,22 @@ async fn state_and_account_data_by_type() {
     assert_eq!(state, ["m.room.create|", "m.room.power_levels|"]);
     assert!(events(&answer, "account_data").is_empty());
 }
+
+#[tokio::test]
+async fn an_event_in_federation_format_has_its_id() {
+    let world = World::new().await;
+    let ada = world.user("ada").await;
+    let room = world.shared_room(&[&ada]).await;
+    world.say(&room, &ada, "hello").await;
+    let usual = world.ask(&ada, None, &Ask::filtered("{}")).await;
+    let raw = Ask::filtered(r#"{"event_format":"federation"}"#);
+    let raw = world.ask(&ada, None, &raw).await;
+    let last = |answer: &serde_json::Value| {
+        let events = joined(answer, &room)["timeline"]["events"].as_array().cloned();
+        events.and_then(|events| events.last().cloned()).expect("an event")
+    };
+    let (usual, raw) = (last(&usual), last(&raw));
+    assert_eq!(raw["event_id"], usual["event_id"]);
+    assert_eq!((&raw["room_id"], &raw["content"]["body"]), (&json!(room), &json!("hello")));
+    assert!(raw["signatures"].is_object() && raw["prev_events"].is_array());
+}
