@@ -50,6 +50,8 @@ pub(super) async fn initial_sync(
     let _online = presence.syncing(&session.user_id, &session.device_id, &online).await;
     let filter = json!({
         "room": { "timeline": { "limit": query.limit() }, "include_leave": query.archived },
+        // Never were part of this answer.
+        "account_data": { "not_types": ["m.push_rules"] },
     });
     let mut body = told(&sync, &session, None, &filter, Duration::ZERO).await?;
     let end = body["next_batch"].take();
