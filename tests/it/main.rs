@@ -6,6 +6,7 @@ mod edge;
 mod elsewhere;
 mod event_size;
 mod joins;
+mod keys;
 mod legacy;
 mod media;
 mod openid;
