@@ -337,7 +337,7 @@ async fn cross_signing_keys_are_verified_and_replaced_only_with_authentication()
 }
 
 #[tokio::test]
-async fn signatures_are_verified_and_shown_to_whom_they_are_for() {
+async fn signatures_are_shown_to_whom_they_are_for() {
     let server = Server::new();
     let (ada, bob) = (user_id!("@ada:example.org"), user_id!("@bob:example.org"));
     server.with_keys(ada, "PHONE", 1).await;
@@ -380,8 +380,27 @@ async fn signatures_are_verified_and_shown_to_whom_they_are_for() {
     assert!(seen(&server.keys_of(bob, bob).await)[ada.as_str()].is_null(), "only Ada sees it");
     assert_eq!(server.devices.changed_for(ada, before).await.expect("read"), [bob]);
     assert!(server.devices.changed_for(bob, before).await.expect("read").is_empty());
+}
 
-    // Wrong keys, wrong objects and wrong signatures.
+#[tokio::test]
+async fn signatures_that_are_wrong_are_refused() {
+    let server = Server::new();
+    let (ada, bob) = (user_id!("@ada:example.org"), user_id!("@bob:example.org"));
+    server.with_keys(ada, "PHONE", 1).await;
+    server
+        .devices
+        .upload_signing_keys(ada, cross_keys(ada, [10, 11, 12]), false)
+        .await
+        .expect("ok");
+    server
+        .devices
+        .upload_signing_keys(bob, cross_keys(bob, [20, 21, 22]), false)
+        .await
+        .expect("ok");
+    let by = |object: SignedJson, seed: u8| {
+        signed(object, ada, &format!("ed25519:{}", public(&key(seed))), &key(seed))
+    };
+    let bobs = public(&key(20));
     let mut changed = unsigned_device_keys(ada, "PHONE", 1);
     changed.insert("algorithms".to_owned(), value(json!([])));
     let forged = signed(
