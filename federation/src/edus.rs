@@ -16,8 +16,8 @@ use crate::{error::Error, inbound::Inbound};
 /// Senders renew typing before it ends by itself.
 const TYPING: Duration = Duration::from_secs(30);
 
-/// Users whose presence is looked at in one transaction.
-const PRESENCE_MAX: usize = 200;
+/// Users whose presence is looked at in one transaction: a hundred EDUs of fifty.
+pub(crate) const PRESENCE_MAX: usize = 5000;
 /// Receipts that are looked at in one transaction.
 const RECEIPTS_MAX: usize = 1000;
 /// Of the id and the type of a message to a device.

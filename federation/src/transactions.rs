@@ -174,29 +174,10 @@ impl Inbound {
             }
         }
         stream::iter(by_room)
-            .map(|(room, pdus)| self.receive_in_room(origin.clone(), room, pdus))
+            .map(async |(room, pdus)| self.inner.rooms.receive(origin, &room, pdus).await)
             .buffer_unordered(ROOMS_AT_ONCE)
             .concat()
             .await
-    }
-
-    /// In a task of its own, since the next transaction waits for this one: rooms share the cores.
-    async fn receive_in_room(
-        &self,
-        origin: OwnedServerName,
-        room: OwnedRoomId,
-        pdus: Vec<Bytes>,
-    ) -> Vec<ReceiveOutcome> {
-        let (done, outcomes) = oneshot::channel();
-        let rooms = self.inner.rooms.clone();
-        self.inner.tasks.spawn("transaction in a room", async move {
-            // An error only says that nobody waits for the answer any more.
-            let _nobody = done.send(rooms.receive(&origin, &room, pdus).await);
-        });
-        outcomes.await.unwrap_or_else(|_| {
-            let result = Err(ReceiveError::Internal("a room came to no end".to_owned()));
-            vec![ReceiveOutcome { event_id: None, result }]
-        })
     }
 }
 

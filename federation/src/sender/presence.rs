@@ -25,6 +25,8 @@ use super::Sender;
 pub(super) const STATES_MAX: usize = 50;
 /// EDUs in one transaction.
 pub(super) const EDUS_MAX: usize = 20;
+// Another server of this kind looks at all of it.
+const _: () = assert!(STATES_MAX * EDUS_MAX <= crate::edus::PRESENCE_MAX);
 /// A server with more members in a room is not new there. Several may have joined in one moment.
 const FIRST_MEMBERS: u64 = 3;
 /// For how long it is remembered which servers share a room with a user.
