@@ -4,6 +4,7 @@
 mod forks;
 mod gaps;
 mod hostile;
+mod inlets;
 mod kept_aside;
 mod policy;
 mod redactions;
