@@ -56,7 +56,7 @@ def main():
             continue
         good, text = match.groups()
         name, _, directive = text.partition(" # ")
-        name = name.replace("(expected fail)", "").strip()
+        name = re.sub(r" \(\d+ subtests\)| \(expected fail\)", "", name).strip()
         skipped = directive.lower().startswith("skip")
         if good == "ok" and not skipped:
             lines.append(f"{name}: pass")
