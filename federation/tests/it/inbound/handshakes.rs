@@ -271,7 +271,7 @@ async fn nothing_but_an_invite_of_a_user_of_ours_is_signed() {
     assert!(us.told(&room, ada).await.is_some());
 }
 
-/// What is put into the state that an invited user is shown reaches nobody's sync as it is.
+/// On the present, and on a past in which the ban had not happened.
 #[tokio::test]
 async fn a_knock_of_somebody_banned_changes_nothing() {
     let scene = Scene::new("11").await;
@@ -283,7 +283,6 @@ async fn a_knock_of_somebody_banned_changes_nothing() {
         let content = json!({ "membership": membership });
         let key = Some(mallory.as_str());
         let draft = evil.draft(us, room, mallory, "m.room.member", key, content).await;
-        // On the present, and on a past in which the ban had not happened.
         let old = before[0].timeline[before[0].timeline.len() - 2].clone();
         for prev in [draft.prev_events.clone(), vec![old]] {
             let pdu = evil.sign(&draft.clone().with(|event| event.prev_events = prev.clone()));
