@@ -170,16 +170,16 @@ async fn the_notices_of_one_transaction_have_a_bound_together() {
     let Scene { peer, .. } = &scene;
     let user = |number: usize| peer.user(&format!("u{number}"));
     let presence = |from: usize| {
-        let push: Vec<Value> = (from..from + 50)
+        let push: Vec<Value> = (from..from + 60)
             .map(|number| json!({ "user_id": user(number), "presence": "online" }))
             .collect();
         edu("m.presence", json!({ "push": push }))
     };
-    let edus: Vec<Value> = (0..100).map(|page| presence(page * 50)).collect();
+    let edus: Vec<Value> = (0..100).map(|page| presence(page * 60)).collect();
     scene.notify(&edus).await;
-    let known = (0..5000).filter(|number| scene.presence(&user(*number)).is_some()).count();
-    assert_eq!(known, 200);
+    let known = (0..6000).filter(|number| scene.presence(&user(*number)).is_some()).count();
+    assert_eq!(known, 5000);
     // The next one has a bound of its own.
-    scene.notify(&[presence(4000)]).await;
-    assert!(scene.presence(&user(4049)).is_some());
+    scene.notify(&[presence(5900)]).await;
+    assert!(scene.presence(&user(5959)).is_some());
 }
