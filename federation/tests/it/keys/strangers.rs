@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{Document, key};
 use crate::{
-    server_api::home::{Answer, Home, NAME},
     net::{Canary, MINUTE, Peer, json as body, status},
+    server_api::home::{Answer, Home, NAME},
 };
 
 const SERVER: &str = "a.test:1";
