@@ -215,7 +215,7 @@ async fn redactions_in_a_circle_and_of_what_a_room_stands_on_leave_it_usable() {
             assert!(accepted(&outcome), "{event_type}: {outcome:?}");
         }
         let answer = two.send(bob, room, "still here").await.unwrap();
-        let outcome = &scene.hand_to_one(std::slice::from_ref(answer)).await[0];
+        let outcome = &scene.hand_to_one(std::slice::from_ref(&answer)).await[0];
         assert!(accepted(outcome), "version {version}: {outcome:?}");
         let pdu = pdu_of(two, &answer).await;
         assert!(is_shown(one, ada, room, pdu.event_id()).await, "version {version}");
