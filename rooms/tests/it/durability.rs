@@ -161,8 +161,8 @@ async fn a_transaction_id_counts_after_the_store_was_opened_again() {
         let again = world.send_with(&ada, &room, "y", "PHONE", &format!("t{number}")).await;
         assert_eq!(again.as_ref().unwrap(), id);
     }
-    assert_eq!(world.chain(&room).await.len(), 6 + 64);
+    assert_eq!(world.chain(&room).await.len(), 5 + 64);
     world.send(&ada, &room, "on").await.unwrap();
-    assert_eq!(world.chain(&room).await.len(), 6 + 65);
+    assert_eq!(world.chain(&room).await.len(), 5 + 65);
     world.store.close();
 }

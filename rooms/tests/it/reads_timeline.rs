@@ -323,7 +323,7 @@ async fn the_timeline_is_cut_out_of_the_log() {
     let world = World::new();
     let ada = world.user("ada");
     let room = world.room(&ada, &[]).await;
-    for number in 0..60 {
+    for number in 0..61 {
         world.send(&ada, &room, &number.to_string()).await.unwrap();
     }
     let mut chain = world.chain(&room).await;
