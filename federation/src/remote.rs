@@ -2,6 +2,7 @@
 
 mod answers;
 mod device_keys;
+mod identity;
 mod media;
 mod paths;
 
@@ -11,7 +12,7 @@ use accounts::{ProfileFields, RemoteProfiles};
 use bytes::Bytes;
 use http::Method;
 use rooms::ports::{
-    FullState, Handshake, MissingEvents, Remote as Answered, RemoteAlias, RemoteError,
+    FullState, Handshake, MissingEvents, PortFuture, Remote as Answered, RemoteAlias, RemoteError,
     RemoteServers, SendInvite, SentJoin, StateIds, Template,
 };
 use ruma::{EventId, OwnedEventId, RoomAliasId, RoomId, ServerName, UserId};
@@ -334,6 +335,10 @@ impl RemoteServers for Remote {
             let answer = self.call(server, Method::POST, path, Some(pdu), Limits::ORDINARY).await?;
             serde_json::from_slice(&answer).map_err(|error| malformed(server, &error))
         })
+    }
+
+    fn is_key_valid<'a>(&'a self, url: &'a str, public_key: &'a str) -> PortFuture<'a, bool> {
+        Box::pin(self.ask_whether_valid(url, public_key))
     }
 }
 

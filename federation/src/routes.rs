@@ -12,6 +12,7 @@ mod membership;
 mod openid;
 mod query;
 mod space;
+mod thirdparty;
 mod transactions;
 mod user_keys;
 
@@ -46,6 +47,7 @@ where
         .merge(openid::router())
         .merge(query::router())
         .merge(space::router())
+        .merge(thirdparty::router())
         .merge(transactions::router())
         .merge(user_keys::router())
         .method_not_allowed_fallback(async || Error::method_not_allowed())

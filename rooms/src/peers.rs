@@ -13,6 +13,7 @@ mod make;
 mod reads;
 mod sight;
 mod spaces;
+mod third_party;
 
 pub use self::{
     accept::JoinAnswer,
@@ -21,5 +22,6 @@ pub use self::{
     make::Made,
     reads::PeerState,
     spaces::PeerHierarchy,
+    third_party::{SignedThirdParty, ThirdPartyExchange},
 };
 pub(crate) use self::{access::AclCache, invite::shown_state};

@@ -260,6 +260,12 @@ pub trait RemoteServers: Send + Sync {
 
     /// The signatures of a policy server on an event (`POST /sign`): `{"<server>": {"<key>": "…"}}`.
     fn policy_sign<'a>(&'a self, server: &'a ServerName, pdu: Bytes) -> Remote<'a, Box<RawValue>>;
+
+    /// Whether the identity server at `url`, a `key_validity_url` of the room, says that the key
+    /// (base64) still counts. Bounded in time; whoever cannot ask does not know that it does.
+    fn is_key_valid<'a>(&'a self, _url: &'a str, _public_key: &'a str) -> PortFuture<'a, bool> {
+        Box::pin(std::future::ready(false))
+    }
 }
 
 /// What a room engine is connected to.

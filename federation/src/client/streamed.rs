@@ -9,7 +9,7 @@ use http_body_util::BodyDataStream;
 use hyper::body::Incoming;
 use ruma::ServerName;
 
-use super::{Client, RequestError, bounded_body, chain, outside::is_acceptable};
+use super::{Answer, Client, Limits, RequestError, bounded_body, chain, outside::is_acceptable};
 
 /// What a refusal may say.
 const REFUSAL_MAX: usize = 64 << 10;
@@ -68,5 +68,13 @@ impl Client {
         let uri = uri.ok_or_else(|| RequestError::Request("the URL is not followed".to_owned()))?;
         let response = tokio::time::timeout(time, self.inner.outside.get(uri, REDIRECTS_MAX)).await;
         Ok(Streamed::new(response.unwrap_or(Err(RequestError::Timeout))?))
+    }
+    /// A whole answer of such a URL.
+    pub(crate) async fn get_url(&self, url: &str, limits: Limits) -> Result<Answer, RequestError> {
+        let exchange = async {
+            let Streamed { status, body, .. } = self.stream_url(url, limits.time).await?;
+            Ok(Answer { status, body: bounded_body(body, limits.body).await? })
+        };
+        tokio::time::timeout(limits.time, exchange).await.unwrap_or(Err(RequestError::Timeout))
     }
 }

@@ -10,6 +10,7 @@ mod json;
 mod notices;
 mod reads;
 mod region;
+mod third_party;
 mod transactions;
 
 use std::{collections::BTreeMap, sync::Arc};
