@@ -9,6 +9,7 @@ use media::Media;
 use metrics_exporter_prometheus::PrometheusHandle;
 use presence::Presence;
 use rooms::Rooms;
+use ruma::OwnedServerName;
 use storage::Store;
 use sync::Sync;
 
@@ -26,6 +27,8 @@ pub(crate) struct AppState {
     pub(crate) inbound: Inbound,
     /// Whether other servers are answered.
     pub(crate) federates: bool,
+    /// Where they are sent, if it is this process that they ask.
+    pub(crate) delegate_to: Option<OwnedServerName>,
     pub(crate) metrics: Option<PrometheusHandle>,
 }
 

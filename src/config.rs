@@ -65,6 +65,7 @@ mod tests {
             ("server_name = \"not a name\"", "server_name"),
             ("[tls]\ncertificate = \"a.pem\"", "private_key"),
             ("[login.jwt]\nenabled = true", "secret"),
+            ("[federation]\ndelegate_to = \"https://x.test\"", "delegate_to"),
         ];
         for (text, mention) in cases {
             let error = Config::parse(text).expect_err(text);

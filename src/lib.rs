@@ -8,6 +8,7 @@ mod admin;
 mod app_state;
 mod commands;
 mod config;
+mod delegation;
 mod health;
 mod identity;
 mod page;

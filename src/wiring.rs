@@ -10,7 +10,7 @@ use stdx::{Rng, SharedClock, SystemClock, Tasks};
 use storage::Store;
 
 use self::peers::{Local, Peers};
-use crate::{app_state::AppState, config::Config, health, identity, page};
+use crate::{app_state::AppState, config::Config, delegation, health, identity, page};
 
 /// A region in this process, without a listener.
 #[derive(Clone)]
@@ -110,6 +110,7 @@ impl Region {
             sockets,
             inbound,
             federates: config.federation.enabled,
+            delegate_to: config.delegate_to()?,
             metrics,
         };
         Ok(Self { state, tasks })
@@ -126,7 +127,9 @@ impl Region {
             true => federation::router().merge(federation::media_router()),
             false => Router::new(),
         };
+        let delegate_to = self.state.delegate_to.clone().filter(|_| self.state.federates);
         others
+            .merge(delegate_to.map(delegation::router).unwrap_or_default())
             .merge(client_api::router())
             .merge(page::router())
             .merge(health::router())

@@ -88,6 +88,10 @@ section! {
         /// Whether this region talks to other servers. Its name then has to lead here: by DNS, or
         /// by `/.well-known/matrix/server` on the host of that name.
         enabled: bool = true,
+        /// Where other servers are sent (`m.server`), such as "matrix.example.org:443", if
+        /// `/.well-known/matrix/server` of the region's name leads to this process. Left out, it is
+        /// not served.
+        delegate_to: Option<String> = None,
         /// Certificates (PEM files) of authorities that are trusted besides the public ones.
         certificate_authorities: Vec<PathBuf> = Vec::new(),
         /// Networks that may be connected to although they are private, such as "10.0.0.0/8".
@@ -256,6 +260,7 @@ impl Config {
         );
         self.accounts()?;
         self.federation()?;
+        self.delegate_to()?;
         self.client_api().map(drop)
     }
 
@@ -316,6 +321,14 @@ impl Config {
             legacy_websocket: http.legacy_websocket,
             ..client_api::Config::default()
         })
+    }
+
+    pub(crate) fn delegate_to(&self) -> anyhow::Result<Option<OwnedServerName>> {
+        let parse = |name: &str| {
+            OwnedServerName::try_from(name)
+                .with_context(|| format!("[federation] `delegate_to`: {name:?} is no server name"))
+        };
+        self.federation.delegate_to.as_deref().map(parse).transpose()
     }
 
     pub(crate) fn federation(&self) -> anyhow::Result<federation::Config> {

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod bad_input;
+mod delegation;
 mod edge;
 mod elsewhere;
 mod event_size;
