@@ -322,6 +322,38 @@ async fn what_was_signed_once_does_not_count_against_the_room() {
     scene.assert_nothing_but_honest_traffic(&before, "who is banned").await;
 }
 
+/// No other server has to have signed such an invite, so nobody else would notice.
+#[tokio::test]
+async fn nobody_is_made_to_invite_who_is_not_ours_or_not_there() {
+    for version in ["6", "11", "12"] {
+        let exchange = Exchange::new(version).await;
+        let Exchange { scene, dora, identity, .. } = &exchange;
+        let Scene { us, third, ada, carl, room, .. } = scene;
+        let root = us.view(room).await.state;
+        let levels = us.rooms.state_get(root, "m.room.power_levels", "").await.expect("reads");
+        let levels = levels.expect("the room has levels");
+        let mut levels: Value = serde_json::from_str(levels.pdu.content_str()).expect("JSON");
+        levels["invite"] = json!(0);
+        let event = us.send(ada, room, "m.room.power_levels", Some(""), levels).await;
+        third.has_event(room, &event).await;
+        let content = identity.content();
+        let event = third.send(carl, room, KIND, Some("C"), content.clone()).await;
+        us.has_event(room, &event).await;
+        let bob = us.user("bob").await;
+        us.join(&bob, room, us).await;
+        us.send(&bob, room, KIND, Some("B"), content).await;
+        us.rooms.leave(room, &bob, None).await.expect("leaves");
+        let said = us.say(ada, room, "bob has gone").await;
+        third.has_event(room, &said).await;
+        for (inviter, token) in [(carl, "C"), (&bob, "B")] {
+            let signed = identity.signed(dora.as_str(), token);
+            let body = body(room, inviter, dora, signed);
+            exchange.refused(&format!("{inviter}, version {version}"), &body).await;
+        }
+        assert_eq!(identity.peer.count(), 0);
+    }
+}
+
 #[tokio::test]
 async fn a_denied_server_exchanges_nothing() {
     let exchange = Exchange::new("11").await;
