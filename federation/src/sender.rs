@@ -100,6 +100,7 @@ impl Sender {
             next_txn: AtomicU64::new(1),
             tasks: tasks.clone(),
         };
+        inner.outbox.begin(now);
         let sender = Self { inner: Arc::new(inner) };
         tasks.spawn_until_stopped("federation log", sender.clone().follow_log(now));
         tasks.spawn_until_stopped("federation typing", sender.clone().follow_typing(typing));

@@ -51,6 +51,17 @@ impl Outbox {
         Ok(record.map(|record| record.position))
     }
 
+    /// Follows the log from `now` if it never was followed. That is on disk before whatever is
+    /// submitted after this call, so none of it is missed if the process ends.
+    pub(super) fn begin(&self, now: Position) {
+        let mut batch = Batch::new();
+        batch.if_absent::<Followed>(0, ());
+        batch.put::<Followed>(0, (), &FollowedRecord { position: now });
+        if let Err(error) = self.store.submit(batch) {
+            tracing::error!(%error, "where the log is followed from cannot be written");
+        }
+    }
+
     /// Durable on return: the events are in the outboxes, and the log was followed up to there.
     pub(super) async fn add(
         &self,

@@ -158,7 +158,11 @@ impl Wire {
         });
         while !is_so(self) {
             news.changed().await.expect("the wire is there");
-            assert!(!is_late.load(Ordering::Relaxed) || is_so(self), "not so: {what}: {}", self.story());
+            assert!(
+                !is_late.load(Ordering::Relaxed) || is_so(self),
+                "not so: {what}: {}",
+                self.story()
+            );
         }
     }
 
