@@ -142,6 +142,7 @@ impl Region {
         if let Err(error) = self.state.devices.flush_seen().await {
             tracing::warn!(%error, "cannot write when devices were seen last");
         }
+        self.state.devices.forget_remote_keys();
         let store = self.state.store.clone();
         drop(self);
         let closed = tokio::task::spawn_blocking(move || store.close()).await;

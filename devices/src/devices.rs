@@ -3,7 +3,7 @@
 use std::{
     hash::{BuildHasher, RandomState},
     net::IpAddr,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
 
@@ -36,7 +36,7 @@ pub(crate) struct Inner {
     pub(crate) store: DeviceStore,
     pub(crate) clock: SharedClock,
     pub(crate) rng: Rng,
-    pub(crate) remote_keys: OnceLock<Arc<dyn RemoteKeys>>,
+    pub(crate) remote_keys: parking_lot::RwLock<Option<Arc<dyn RemoteKeys>>>,
     seen: SeenDevices,
     hasher: RandomState,
     locks: Vec<Mutex<()>>,
@@ -70,7 +70,7 @@ impl Devices {
                 store: DeviceStore(store),
                 clock,
                 rng,
-                remote_keys: OnceLock::new(),
+                remote_keys: parking_lot::RwLock::default(),
                 seen: SeenDevices::default(),
                 hasher: RandomState::new(),
                 locks: (0..LOCKS).map(|_| Mutex::default()).collect(),

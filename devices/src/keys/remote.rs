@@ -39,7 +39,13 @@ pub trait RemoteKeys: Send + Sync {
 impl Devices {
     /// Without it, remote users have no keys. Only the first call counts.
     pub fn set_remote_keys(&self, remote: Arc<dyn RemoteKeys>) {
-        let _already = self.inner.remote_keys.set(remote);
+        *self.inner.remote_keys.write() = Some(remote);
+    }
+
+    /// Others are asked no more. Whoever asks them holds these devices, and so the store: while
+    /// each knows the other, the store is never closed in order.
+    pub fn forget_remote_keys(&self) {
+        *self.inner.remote_keys.write() = None;
     }
 
     pub(super) async fn query_remote(
@@ -61,7 +67,7 @@ impl Devices {
         if asked.is_empty() {
             return Ok(());
         }
-        let Some(remote) = self.inner.remote_keys.get() else {
+        let Some(remote) = self.inner.remote_keys.read().clone() else {
             answer.failures.extend(nobody_asks(asked.keys()));
             return Ok(());
         };
@@ -79,7 +85,7 @@ impl Devices {
         if claim.is_empty() {
             return Default::default();
         }
-        let Some(remote) = self.inner.remote_keys.get() else {
+        let Some(remote) = self.inner.remote_keys.read().clone() else {
             return (ClaimedKeys::new(), nobody_asks(claim.keys()));
         };
         let (mut claimed, failures) = remote.claim(&claim, timeout).await;
