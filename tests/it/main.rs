@@ -2,6 +2,7 @@
 
 mod accounts;
 mod bad_input;
+mod closing;
 mod delegation;
 mod edge;
 mod elsewhere;
