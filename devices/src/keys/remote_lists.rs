@@ -89,7 +89,11 @@ impl Devices {
                 return Ok(UpdateOutcome::Known);
             }
             let known = |id: &u64| *id <= list.stream_id;
-            if update.prev_id.is_empty() || !update.prev_id.iter().all(known) {
+            let follows = !update.prev_id.is_empty() && update.prev_id.iter().all(known);
+            // One device at a time, a list could grow without end: a whole one has a bound.
+            let is_full = !update.deleted
+                && store.count_remote_devices(user_id, DEVICES_MAX).await? >= DEVICES_MAX;
+            if !follows || is_full {
                 (UpdateOutcome::Gap, store.put_outdated(user_id, list.stream_id)?)
             } else {
                 let DeviceListUpdate { device_id, display_name, keys, .. } = update.clone();

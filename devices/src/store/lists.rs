@@ -225,6 +225,16 @@ impl DeviceStore {
         Ok(devices.collect())
     }
 
+    /// At most `limit` are counted, of those that are on disk.
+    pub(crate) async fn count_remote_devices(
+        &self,
+        user_id: &UserId,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        let rows = self.0.scan::<RemoteDevicesTable>(&user_id, Range::all().limit(limit)).await?;
+        Ok(rows.len())
+    }
+
     /// Under the user's lock.
     pub(crate) async fn replace_remote_list(
         &self,

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use devices::keys::{
-    ClaimedKeys, DeviceList, DeviceListUpdate, DeviceWithKeys, Failures, KeysAnswer, KeysClaim,
-    KeysError, KeysQuery, KeysUpload, RemoteFuture, RemoteKeys, SignatureFailure, SignaturesUpload,
-    SignedJson, SigningKeys, SigningKeysUpload, UpdateOutcome,
+    ClaimedKeys, DEVICES_MAX, DeviceList, DeviceListUpdate, DeviceWithKeys, Failures, KeysAnswer,
+    KeysClaim, KeysError, KeysQuery, KeysUpload, RemoteFuture, RemoteKeys, SignatureFailure,
+    SignaturesUpload, SignedJson, SigningKeys, SigningKeysUpload, UpdateOutcome,
 };
 use devices::stream;
 use events::SigningKey;
@@ -522,6 +522,35 @@ async fn a_followed_list_is_used_until_an_update_is_missing() {
     assert!(server.changed_since(before).await.is_empty());
     server.devices.forget_remote_list(bo).await.expect("forgotten");
     assert_eq!(devices_of_bo().await, ["ASKED"]);
+}
+
+#[tokio::test]
+async fn a_list_does_not_grow_without_end_one_device_at_a_time() {
+    let (server, bo) = (Server::new(), user_id!("@bo:other.test"));
+    let device = |number: usize| DeviceWithKeys {
+        device_id: format!("D{number}").into(),
+        display_name: None,
+        keys: None,
+    };
+    let list = DeviceList {
+        user_id: bo.to_owned(),
+        stream_id: 5,
+        devices: (0..DEVICES_MAX - 1).map(device).collect(),
+        signing_keys: SigningKeys::default(),
+    };
+    server.devices.keep_remote_list(list).await.expect("kept");
+    let gone = DeviceListUpdate { deleted: true, ..update(bo, 7, &[6], "A") };
+    let cases = [
+        (update(bo, 6, &[5], "A"), UpdateOutcome::Applied),
+        (gone, UpdateOutcome::Applied),
+        (update(bo, 8, &[7], "B"), UpdateOutcome::Applied),
+        (update(bo, 9, &[8], "C"), UpdateOutcome::Gap),
+    ];
+    for (update, expected) in cases {
+        let device = update.device_id.clone();
+        let outcome = server.devices.update_remote_device(update).await.expect("answered");
+        assert_eq!(outcome, expected, "{device}");
+    }
 }
 
 #[tokio::test]
