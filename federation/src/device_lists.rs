@@ -78,6 +78,7 @@ impl DeviceLists {
             pauses: Pauses::default(),
         };
         let lists = Self { inner: Arc::new(inner) };
+        lists.begin(now);
         tasks.spawn_until_stopped("device lists, log", lists.clone().follow_log(now));
         tasks.spawn_until_stopped("device lists, outdated", lists.clone().fetch_outdated());
         lists

@@ -51,6 +51,16 @@ enum Problem {
 }
 
 impl DeviceLists {
+    /// Follows from `now` if the log never was followed, however early this process ends.
+    pub(super) fn begin(&self, now: Position) {
+        let mut batch = Batch::new();
+        batch.if_absent::<Followed>(0, ());
+        batch.put::<Followed>(0, (), &FollowedRecord { position: now });
+        if let Err(error) = self.inner.store.submit(batch) {
+            tracing::error!(%error, "where the log is followed from cannot be written");
+        }
+    }
+
     /// `now`: where the log ended at the start.
     pub(super) async fn follow_log(self, now: Position) {
         let mut written = loop {
