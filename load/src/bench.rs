@@ -66,17 +66,10 @@ impl Scale {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let directory = std::env::temp_dir().join(format!("meridian-bench-{}", std::process::id()));
-    let result = measure(&arguments, &Scale::of(&arguments), &directory).await;
-    if directory.exists() {
-        fs::remove_dir_all(&directory)?;
-    }
-    let report = result?;
-    print!("{report}");
-    if let Some(path) = &arguments.json {
-        fs::write(path, serde_json::to_vec_pretty(&report.figures())?)?;
-    }
-    Ok(())
+    report::print("bench", arguments.json.as_deref(), async |directory| {
+        measure(&arguments, &Scale::of(&arguments), &directory).await
+    })
+    .await
 }
 
 async fn measure(arguments: &Arguments, scale: &Scale, directory: &Path) -> anyhow::Result<Report> {

@@ -16,7 +16,7 @@ use clap::Args;
 use crate::{
     bench::{
         population::Population,
-        report::{Report, Target},
+        report::{self, Report, Target},
         send,
     },
     certificates::Certificates,
@@ -48,17 +48,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let directory = std::env::temp_dir().join(format!("meridian-federate-{}", std::process::id()));
-    let result = measure(&arguments, &directory).await;
-    if directory.exists() {
-        fs::remove_dir_all(&directory)?;
-    }
-    let report = result?;
-    print!("{report}");
-    if let Some(path) = &arguments.json {
-        fs::write(path, serde_json::to_vec_pretty(&report.figures())?)?;
-    }
-    Ok(())
+    report::print("federate", arguments.json.as_deref(), async |directory| {
+        measure(&arguments, &directory).await
+    })
+    .await
 }
 
 async fn measure(arguments: &Arguments, directory: &Path) -> anyhow::Result<Report> {

@@ -20,7 +20,7 @@ use self::{
     room::Room,
 };
 use crate::{
-    bench::report::{Report, Target},
+    bench::report::{self, Report, Target},
     certificates::Certificates,
     client::{self, Account, Client},
     server::{Plan, Server},
@@ -50,17 +50,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let directory = std::env::temp_dir().join(format!("meridian-join-{}", std::process::id()));
-    let result = measure(&arguments, &directory).await;
-    if directory.exists() {
-        fs::remove_dir_all(&directory)?;
-    }
-    let report = result?;
-    print!("{report}");
-    if let Some(path) = &arguments.json {
-        fs::write(path, serde_json::to_vec_pretty(&report.figures())?)?;
-    }
-    Ok(())
+    report::print("join", arguments.json.as_deref(), async |directory| {
+        measure(&arguments, &directory).await
+    })
+    .await
 }
 
 async fn measure(arguments: &Arguments, directory: &Path) -> anyhow::Result<Report> {

@@ -1,6 +1,10 @@
 //! The figures of a run, as a table for people and as JSON for comparison.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -23,6 +27,26 @@ pub(crate) struct Figure {
 
 #[derive(Debug, Default)]
 pub(crate) struct Report(Vec<Figure>);
+
+/// Measures in a directory of its own, which is gone afterwards. Prints what came out, and writes it
+/// as JSON where that is wanted.
+pub(crate) async fn print(
+    name: &str,
+    json: Option<&Path>,
+    measure: impl AsyncFnOnce(PathBuf) -> anyhow::Result<Report>,
+) -> anyhow::Result<()> {
+    let directory = std::env::temp_dir().join(format!("meridian-{name}-{}", std::process::id()));
+    let result = measure(directory.clone()).await;
+    if directory.exists() {
+        fs::remove_dir_all(&directory)?;
+    }
+    let report = result?;
+    print!("{report}");
+    if let Some(path) = json {
+        fs::write(path, serde_json::to_vec_pretty(&report.figures())?)?;
+    }
+    Ok(())
+}
 
 impl Target {
     fn is_met(self, value: f64) -> bool {

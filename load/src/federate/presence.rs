@@ -16,7 +16,10 @@ use http::Method;
 
 use super::plan;
 use crate::{
-    bench::{population::Population, report::Report},
+    bench::{
+        population::Population,
+        report::{self, Report},
+    },
     certificates::Certificates,
     client::{self, Client},
     connection::Connection,
@@ -53,17 +56,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let directory = std::env::temp_dir().join(format!("meridian-presence-{}", std::process::id()));
-    let result = measure(&arguments, &directory).await;
-    if directory.exists() {
-        fs::remove_dir_all(&directory)?;
-    }
-    let report = result?;
-    print!("{report}");
-    if let Some(path) = &arguments.json {
-        fs::write(path, serde_json::to_vec_pretty(&report.figures())?)?;
-    }
-    Ok(())
+    report::print("presence", arguments.json.as_deref(), async |directory| {
+        measure(&arguments, &directory).await
+    })
+    .await
 }
 
 async fn measure(arguments: &Arguments, directory: &Path) -> anyhow::Result<Report> {
