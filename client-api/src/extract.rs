@@ -63,13 +63,8 @@ where
     type Rejection = Error;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
-        let gate = Gate::from_ref(state);
-        let raw = RawRequest::split(request).await?;
-        let session = gate.authenticate(&raw.parts)?;
-        if let Some(action) = limited::<T>() {
-            gate.limit_user(action, &session)?;
-        }
-        let req = raw.parse::<T>(&gate).await?;
+        let AuthedWithBody { session, req, .. } =
+            AuthedWithBody::from_request(request, state).await?;
         Ok(Self { session, req })
     }
 }
