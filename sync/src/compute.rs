@@ -19,6 +19,7 @@ use crate::{
     hub::Moment,
     json::{self, Events, Map, Object},
     lazy::ToldMembers,
+    sections,
     service::Inner,
     v3,
 };
@@ -123,7 +124,7 @@ pub(crate) async fn compute(sync: &Inner, query: &Query<'_>) -> Result<Answer, S
     let token = sync.token_at(changed.now, query.since);
     if query.since.is_some() && !query.full_state && changed.is_nothing() {
         let newest = Vec::new();
-        let counts = v3::key_counts::load(sync, query.user, query.device).await?;
+        let counts = sections::key_counts::load(sync, query.user, query.device).await?;
         let body = nothing(&token, counts.as_deref());
         return Ok(Answer { body, token, empty: true, newest });
     }
@@ -138,7 +139,7 @@ pub(crate) async fn compute(sync: &Inner, query: &Query<'_>) -> Result<Answer, S
         now: changed.now,
         token,
         same_boot,
-        ignored: v3::account_data::ignored_users(sync, query.user).await?,
+        ignored: sections::account_data::ignored_users(sync, query.user).await?,
         told: query.device.map(|device| sync.lazy.device(&query.user.user_id, device)),
     };
     if let (None, Some(told)) = (scope.since, &scope.told) {
@@ -157,16 +158,16 @@ async fn fill(
     let rooms = rooms(scope, &changed, &by_room).await?;
     let mut to_device = Events::default();
     if changed.to_device || scope.since.is_none() {
-        token.to_device = v3::to_device::write(scope, query.user, &mut to_device).await?;
+        token.to_device = sections::to_device::write(scope, query.user, &mut to_device).await?;
     }
     let mut presence = Events::default();
     if changed.presence || scope.since.is_none() || !rooms.newly_met.is_empty() {
         let moved = changed.presence || scope.since.is_none();
-        let upto = v3::presence::write(scope, moved, &rooms.newly_met, &mut presence).await?;
+        let upto = sections::presence::write(scope, moved, &rooms.newly_met, &mut presence).await?;
         token.presence = upto.unwrap_or(token.presence);
     }
     let keys = Keys {
-        counts: v3::key_counts::load(scope.sync, query.user, query.device).await?,
+        counts: sections::key_counts::load(scope.sync, query.user, query.device).await?,
         counts_moved: changed.one_time_keys,
         lists: device_lists(scope, query, &changed).await?,
     };
@@ -214,7 +215,7 @@ fn assemble(
         keys.lists.write(&mut object);
     }
     if let Some(counts) = &keys.counts {
-        v3::key_counts::write(counts, &mut object);
+        sections::key_counts::write(counts, &mut object);
     }
     if !no_rooms {
         let mut sections = Object::open(object.key("rooms"));
@@ -235,7 +236,7 @@ fn nothing(token: &Token, counts: Option<&KeyCounts>) -> Vec<u8> {
     let mut object = Object::open(&mut body);
     json::text(object.key("next_batch"), &token.to_string());
     if let Some(counts) = counts {
-        v3::key_counts::write(counts, &mut object);
+        sections::key_counts::write(counts, &mut object);
     }
     object.close();
     body
@@ -321,10 +322,10 @@ async fn account_data(
     if !changed.account_data {
         return Ok((global, by_room));
     }
-    for event in v3::account_data::changes(scope).await? {
+    for event in sections::account_data::changes(scope).await? {
         match event.room_id.clone() {
             Some(room_id) => by_room.entry(room_id).or_default().push(event),
-            None => v3::account_data::write_global(scope, &event, &mut global),
+            None => sections::account_data::write_global(scope, &event, &mut global),
         }
     }
     let picked: BTreeSet<_> = changed.rooms.iter().map(|room| room.room_id.clone()).collect();

@@ -13,8 +13,8 @@ use crate::{
     Filter, StateAfter, SyncError, Token,
     compute::{Answer, Query, compute},
     hub::{Lease, Registered},
+    sections::to_device,
     service::Inner,
-    v3::to_device,
 };
 
 /// After a batch the next one waits this long, so that a burst becomes one batch.

@@ -15,6 +15,7 @@ mod filter;
 mod hub;
 mod json;
 mod lazy;
+mod sections;
 mod service;
 mod token;
 mod unread;

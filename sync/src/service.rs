@@ -13,7 +13,7 @@ use storage::Store;
 
 use crate::{
     Connection, Params, SyncError, V3Request, hub::Hub, lazy::LazyMembersSent,
-    unread::UnreadCounts, v3::summary::CandidatesByState,
+    sections::summary::CandidatesByState, unread::UnreadCounts,
 };
 
 /// States of which the members that name the room are kept.

@@ -10,22 +10,14 @@ use crate::{
     Filter, SyncError, Token,
     compute::{Answer, Query, compute},
     hub::Lease,
+    sections::to_device,
     service::Inner,
 };
 
-pub(crate) mod account_data;
-mod ephemeral;
-mod event;
 pub(crate) mod invite;
 pub(crate) mod join;
-pub(crate) mod key_counts;
 pub(crate) mod leave;
-mod own_history;
-pub(crate) mod presence;
 mod state;
-pub(crate) mod summary;
-mod timeline;
-pub(crate) mod to_device;
 
 /// The key under which `state_after` was asked for, and is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,16 +7,16 @@ use rooms::{Root, StoredEvent};
 use ruma::RoomId;
 use storage::Position;
 
-use super::{
-    account_data, ephemeral, own_history,
-    state::{self, Span, State},
-    summary::{self, Summary},
-    timeline::{self, Timeline, Window},
-};
+use super::state::{self, Span, State};
 use crate::{
     SyncError,
     compute::{Picked, RoomSections, Scope},
     json::{self, Events, Object},
+    sections::{
+        account_data, ephemeral, own_history,
+        summary::{self, Summary},
+        timeline::{self, Timeline, Window},
+    },
     unread::{Count, Unread},
 };
 

@@ -4,16 +4,18 @@ use accounts::AccountDataEvent;
 use ruma::events::room::member::MembershipState;
 
 use super::{
-    account_data,
     join::root_at,
-    own_history::{self, OwnHistory},
     state::{self, Span, State},
-    timeline::{self, Timeline, Window},
 };
 use crate::{
     SyncError,
     compute::{Picked, RoomSections, Scope},
     json::{Events, Object},
+    sections::{
+        account_data,
+        own_history::{self, OwnHistory},
+        timeline::{self, Timeline, Window},
+    },
 };
 
 pub(crate) async fn write(

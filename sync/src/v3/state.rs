@@ -5,11 +5,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use rooms::{Root, StoredEvent};
 use ruma::{OwnedEventId, RoomId, UserId};
 
-use super::{event, timeline::Timeline};
 use crate::{
     LazyMembers, StateAfter, SyncError,
     compute::Scope,
     json::{Events, Object},
+    sections::{event, timeline::Timeline},
 };
 
 const MEMBER: &str = "m.room.member";

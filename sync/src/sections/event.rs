@@ -7,7 +7,7 @@ use ruma::events::room::member::MembershipState;
 use crate::{SyncError, compute::Scope};
 
 /// Appends the event, without `room_id`: the client knows it from where the event stands.
-pub(super) async fn write(
+pub(crate) async fn write(
     scope: &Scope<'_>,
     event: &StoredEvent,
     membership: Option<MembershipState>,

@@ -20,31 +20,31 @@ const SCAN_MIN: usize = 200;
 const PAGE_MIN: usize = 20;
 
 #[derive(Debug, Default)]
-pub(super) struct Timeline {
+pub(crate) struct Timeline {
     /// In the order of delivery.
-    pub(super) events: Vec<Arc<StoredEvent>>,
+    pub(crate) events: Vec<Arc<StoredEvent>>,
     /// There are more in the window.
-    pub(super) limited: bool,
+    pub(crate) limited: bool,
     /// The newest event of the window, shown or not.
-    pub(super) newest: Option<Arc<StoredEvent>>,
+    pub(crate) newest: Option<Arc<StoredEvent>>,
     /// The oldest event of the window, shown or not, if the whole window was read.
-    pub(super) oldest: Option<Arc<StoredEvent>>,
+    pub(crate) oldest: Option<Arc<StoredEvent>>,
     /// Users whose member event was read, and whether it says `join`.
-    pub(super) members: Vec<(OwnedUserId, bool)>,
+    pub(crate) members: Vec<(OwnedUserId, bool)>,
     /// Something was read on which the room's summary depends.
-    pub(super) moves_summary: bool,
+    pub(crate) moves_summary: bool,
     /// Something in the window that may count as unread is not shown.
-    pub(super) hides: bool,
+    pub(crate) hides: bool,
 }
 
 /// Which part of a room's log is told.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Window {
-    pub(super) after: Position,
-    pub(super) up_to: Position,
+pub(crate) struct Window {
+    pub(crate) after: Position,
+    pub(crate) up_to: Position,
 }
 
-pub(super) async fn load(
+pub(crate) async fn load(
     scope: &Scope<'_>,
     room: &RoomId,
     window: Window,
@@ -76,7 +76,7 @@ pub(super) async fn load(
 
 impl Timeline {
     /// The newest that is shown and that the user did not send.
-    pub(super) fn newest_of_others(&self, user: &UserId) -> Option<&StoredEvent> {
+    pub(crate) fn newest_of_others(&self, user: &UserId) -> Option<&StoredEvent> {
         self.events.iter().rev().find(|event| event.pdu.sender() != user).map(|event| &**event)
     }
 
@@ -127,20 +127,20 @@ impl Timeline {
         self.events.reverse();
     }
 
-    pub(super) fn contains(&self, event_id: &ruma::EventId) -> bool {
+    pub(crate) fn contains(&self, event_id: &ruma::EventId) -> bool {
         self.events.iter().any(|event| event.pdu.event_id() == event_id)
     }
 
-    pub(super) fn senders(&self) -> BTreeSet<&str> {
+    pub(crate) fn senders(&self) -> BTreeSet<&str> {
         self.events.iter().map(|event| event.pdu.sender().as_str()).collect()
     }
 
     /// The state before the first event shown; `end` if none is.
-    pub(super) fn start(&self, end: Root) -> Root {
+    pub(crate) fn start(&self, end: Root) -> Root {
         self.events.first().map_or(end, |event| event.state_before)
     }
 
-    pub(super) async fn write(
+    pub(crate) async fn write(
         &self,
         scope: &Scope<'_>,
         room: &RoomId,

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// `since` is 0 for a room that the client does not know.
-pub(super) async fn load(
+pub(crate) async fn load(
     scope: &Scope<'_>,
     room: &Picked,
     since: Position,

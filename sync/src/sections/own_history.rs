@@ -12,17 +12,17 @@ use crate::{SyncError, compute::Scope};
 const MAX_CHANGES: usize = 100;
 
 #[derive(Debug, Default)]
-pub(super) struct OwnHistory {
+pub(crate) struct OwnHistory {
     /// Joined at the token and at every moment since, whatever the profile was.
-    pub(super) stayed: bool,
+    pub(crate) stayed: bool,
     /// Joined at the token, or at some moment since.
-    pub(super) was_joined: bool,
+    pub(crate) was_joined: bool,
     /// Came in since the token, so the client does not know the state.
-    pub(super) came_in: bool,
+    pub(crate) came_in: bool,
 }
 
 /// `position` is that of the user's newest member event.
-pub(super) async fn since(
+pub(crate) async fn since(
     scope: &Scope<'_>,
     room: &RoomId,
     position: Position,
@@ -52,7 +52,7 @@ pub(super) async fn since(
     })
 }
 
-pub(super) async fn own_event(
+pub(crate) async fn own_event(
     scope: &Scope<'_>,
     room: &RoomId,
     position: Position,

@@ -30,18 +30,18 @@ pub(crate) struct Candidates {
 pub(crate) type CandidatesByState = Cache<Root, Arc<Candidates>>;
 
 #[derive(Debug)]
-pub(super) struct Summary {
+pub(crate) struct Summary {
     heroes: Option<Vec<OwnedUserId>>,
     joined: u64,
     invited: u64,
 }
 
 impl Summary {
-    pub(super) fn heroes(&self) -> &[OwnedUserId] {
+    pub(crate) fn heroes(&self) -> &[OwnedUserId] {
         self.heroes.as_deref().unwrap_or_default()
     }
 
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let mut object = Object::open(out);
         if let Some(heroes) = &self.heroes {
             let list = object.key("m.heroes");
@@ -54,11 +54,11 @@ impl Summary {
 }
 
 /// Whether a change of state of this type may change the summary.
-pub(super) fn depends_on(event_type: &str) -> bool {
+pub(crate) fn depends_on(event_type: &str) -> bool {
     matches!(event_type, "m.room.member" | "m.room.name" | "m.room.canonical_alias")
 }
 
-pub(super) async fn load(
+pub(crate) async fn load(
     scope: &Scope<'_>,
     room: &RoomId,
     root: Root,
