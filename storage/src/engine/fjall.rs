@@ -13,7 +13,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
+use fjall::{
+    AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode,
+    Readable,
+};
 use parking_lot::RwLock;
 
 use self::journal::Journal;
@@ -45,11 +48,18 @@ pub(crate) struct Fjall {
     journal: Journal,
     /// Bytes in the journal, roughly.
     journal_bytes: AtomicU64,
+    memtable_bytes: u64,
+    /// Bytes written since memtables were last looked at.
+    unseen_bytes: AtomicU64,
     path: PathBuf,
 }
 
 impl Fjall {
     pub(crate) fn open(path: &Path) -> Result<Self, EngineError> {
+        Self::open_with(path, MEMTABLE_BYTES)
+    }
+
+    fn open_with(path: &Path, memtable_bytes: u64) -> Result<Self, EngineError> {
         let journal = Journal::new(path);
         let journal_bytes = journal.bytes().into();
         let database = Database::builder(path)
@@ -65,7 +75,8 @@ impl Fjall {
             keyspaces.insert(name.to_string(), keyspace);
         }
         let (keyspaces, path) = (RwLock::new(keyspaces), path.to_owned());
-        Ok(Self { keyspaces, database, journal, journal_bytes, path })
+        let unseen_bytes = AtomicU64::new(0);
+        Ok(Self { keyspaces, database, journal, journal_bytes, memtable_bytes, unseen_bytes, path })
     }
 
     fn existing(&self, table: &str) -> Option<Keyspace> {
@@ -80,6 +91,22 @@ impl Fjall {
         self.keyspaces.write().insert(table.to_owned(), keyspace.clone());
         Ok(keyspace)
     }
+
+    /// Hands each memtable that has grown large to the worker, once. Called by the one thread that
+    /// writes, after `bytes` were written.
+    fn write_out_large(&self, bytes: u64) -> fjall::Result<()> {
+        let unseen = self.unseen_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if unseen < self.memtable_bytes / 8 {
+            return Ok(());
+        }
+        self.unseen_bytes.store(0, Ordering::Relaxed);
+        for keyspace in self.keyspaces.read().values() {
+            if keyspace.tree.active_memtable().size() > self.memtable_bytes {
+                keyspace.rotate_memtable()?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Fjall {
@@ -92,8 +119,12 @@ impl Drop for Fjall {
     }
 }
 
+/// fjall would ask its worker to write a memtable out with every commit that finds it too large.
+/// While the worker compacts these requests fill its queue, and when it then wants to put work of
+/// its own there it waits for ever: nothing is written out any more, and the end hangs too
+/// (fjall-rs/fjall#323). So fjall is never to find one too large; [`Fjall::write_out_large`] does.
 fn options() -> KeyspaceCreateOptions {
-    KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES)
+    KeyspaceCreateOptions::default().max_memtable_size(u64::MAX)
 }
 
 impl Engine for Fjall {
@@ -146,7 +177,8 @@ impl Engine for Fjall {
             }
         }
         self.journal_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        batch.commit().map_err(failed)
+        batch.commit().map_err(failed)?;
+        self.write_out_large(bytes as u64).map_err(failed)
     }
 
     fn snapshot(&self) -> Result<Box<dyn EngineSnapshot>, EngineError> {
@@ -196,6 +228,8 @@ impl EngineSnapshot for FjallSnapshot {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::mpsc, time::Duration};
+
     use super::{Engine, Fjall, KeyRange, Write};
 
     fn write(fjall: &Fjall, round: u8) {
@@ -227,5 +261,29 @@ mod tests {
             drop(fjall);
             assert_eq!(super::Journal::new(directory.path()).bytes(), 0, "round {round}");
         }
+    }
+
+    /// Many small writes while a table is compacted must not fill the queue of fjall's worker: it
+    /// waits for ever for room in a queue that only it reads.
+    #[test]
+    fn a_flood_of_small_writes_leaves_the_worker_alive() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let fjall = Fjall::open_with(directory.path(), 4000).expect("it is opened");
+        let (ended, end) = mpsc::channel();
+        let writer = std::thread::spawn(move || {
+            let tables: Vec<String> = (0..50).map(|number| format!("table {number}")).collect();
+            for number in 0..100_u32 {
+                let row = |table| Write {
+                    table,
+                    key: number.to_be_bytes().to_vec().into(),
+                    value: Some(vec![7; 2000].into()),
+                };
+                fjall.apply(tables.iter().map(|table| row(table)).collect()).expect("written");
+            }
+            drop(fjall);
+            ended.send(()).expect("the test waits");
+        });
+        end.recv_timeout(Duration::from_secs(60)).expect("the engine ends in order");
+        writer.join().expect("the writer ended");
     }
 }
