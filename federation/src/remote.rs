@@ -80,15 +80,24 @@ impl Remote {
         limits: Limits,
     ) -> Result<T, RemoteError> {
         match self.put(server, path("v2"), body.clone(), limits).await {
-            Err(RemoteError::Refused { status: 404 | 405, errcode, .. })
-                if errcode == "M_UNRECOGNIZED" =>
-            {
+            Err(refusal) if knows_no_such_endpoint(&refusal) => {
                 let (_status, answer): (u16, T) =
                     self.put(server, path("v1"), body, limits).await?;
                 Ok(answer)
             }
             other => other,
         }
+    }
+}
+
+/// "404 with M_UNRECOGNIZED" and 405 are what the specification asks for since v1.6. Older servers
+/// say 400, or 404 with nothing that could be read.
+fn knows_no_such_endpoint(refusal: &RemoteError) -> bool {
+    let RemoteError::Refused { status, errcode, .. } = refusal else { return false };
+    match &**errcode {
+        "M_UNRECOGNIZED" => matches!(status, 400 | 404 | 405),
+        "" => *status == 404,
+        _ => false,
     }
 }
 
@@ -279,9 +288,23 @@ impl RemoteServers for Remote {
         invite: SendInvite,
     ) -> Answered<'a, Bytes> {
         Box::pin(async move {
-            let path = Path::of("v2", "invite").and(room.as_str()).and(event.as_str());
+            let path = |version| Path::of(version, "invite").and(room.as_str()).and(event.as_str());
             let body = answers::invite(&invite).map_err(|error| malformed(server, &error))?;
-            let sent: answers::Invited = self.put(server, path, body, Limits::ORDINARY).await?;
+            let sent = self.put(server, path("v2"), body, Limits::ORDINARY).await;
+            let sent: answers::Invited = match sent {
+                // v1 does not tell the room's version.
+                Err(refusal)
+                    if knows_no_such_endpoint(&refusal)
+                        && matches!(&*invite.room_version, "1" | "2") =>
+                {
+                    let body =
+                        answers::invite_v1(&invite).map_err(|error| malformed(server, &error))?;
+                    let sent: (u16, _) =
+                        self.put(server, path("v1"), body, Limits::ORDINARY).await?;
+                    sent.1
+                }
+                other => other?,
+            };
             Ok(answers::bytes(sent.event))
         })
     }

@@ -1,10 +1,12 @@
 //! What other servers answer, read without trusting more of it than is used.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use rooms::ports::{RemoteError, SendInvite, SentJoin};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, ServerName};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{RequestError, client::Answer, lists};
 
@@ -124,6 +126,19 @@ pub(super) fn invite(invite: &SendInvite) -> Result<Bytes, serde_json::Error> {
         via: &invite.via,
     };
     serde_json::to_vec(&body).map(Bytes::from)
+}
+
+/// The body of `PUT /v1/invite`: the event, with what is shown of the room in its `unsigned`.
+pub(super) fn invite_v1(invite: &SendInvite) -> Result<Bytes, serde_json::Error> {
+    let mut event: BTreeMap<&str, &RawValue> = serde_json::from_slice(&invite.event)?;
+    let shown: Vec<&RawValue> = invite
+        .stripped_state
+        .iter()
+        .map(|event| serde_json::from_slice(event))
+        .collect::<Result<_, _>>()?;
+    let unsigned = to_raw_value(&BTreeMap::from([("invite_room_state", shown)]))?;
+    event.insert("unsigned", &unsigned);
+    serde_json::to_vec(&event).map(Bytes::from)
 }
 
 pub(super) fn malformed(server: &ServerName, reason: &dyn std::fmt::Display) -> RemoteError {

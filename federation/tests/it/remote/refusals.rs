@@ -1,14 +1,15 @@
 //! Who says no, who cannot say anything, and who has another version.
 
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use http::{StatusCode, header};
-use rooms::ports::{RemoteError, RemoteServers as _};
+use rooms::ports::{RemoteError, RemoteServers as _, SendInvite};
 
 use super::{
     World,
     calls::{CALLS, event, pdu, room},
 };
-use crate::net::{Seen, json};
+use crate::net::{Peer, Seen, json};
 
 fn answer(code: u16, body: &str) -> Option<Response> {
     let code = StatusCode::from_u16(code).expect("a status");
@@ -36,6 +37,7 @@ async fn a_refusal_is_told_from_trouble() {
         (504, "null", None),
     ] {
         let World { remote, server, peer } = World::with(move |_| answer(code, body)).await;
+        let mut requests = 0;
         for call in CALLS {
             let what = format!("{} with {code} {body}", call.what);
             match ((call.ask)(&remote, &server).await, expected) {
@@ -49,8 +51,11 @@ async fn a_refusal_is_told_from_trouble() {
                 (Err(RemoteError::Unreachable { .. }), None) => {}
                 (other, _) => panic!("{what}: {other:?}"),
             }
+            // Of a server that does not say what it does not know, the older version is asked.
+            let is_old = call.what == "send_join" && (code, body) == (404, "<!doctype html>");
+            requests += if is_old { 2 } else { 1 };
         }
-        assert_eq!(peer.count(), CALLS.len(), "{code}: one request for each question");
+        assert_eq!(peer.count(), requests, "{code} {body}: the requests for each question");
     }
 }
 
@@ -77,41 +82,100 @@ async fn a_server_that_is_not_there_is_unreachable() {
     }
 }
 
-/// Knows no v2 of `send_join` and `send_leave`.
-fn old(seen: &Seen, v1: &'static str) -> Option<Response> {
-    if seen.uri.contains("/v1/") {
-        return json(v1);
+/// Knows no v2: it says so, and how.
+fn old(seen: &Seen, refusal: (u16, &'static str), v1: &'static str) -> Option<Response> {
+    if seen.uri.contains("/v1/") { json(v1) } else { answer(refusal.0, refusal.1) }
+}
+
+const UNRECOGNIZED: &str = r#"{"errcode":"M_UNRECOGNIZED","error":"What?"}"#;
+
+fn invite(room_version: &str) -> SendInvite {
+    SendInvite {
+        room_version: room_version.to_owned(),
+        event: Bytes::from_static(br#"{"depth":7,"unsigned":{"age":5},"content":{"n":1.50}}"#),
+        stripped_state: vec![Bytes::from_static(br#"{"type":"m.room.name"}"#)],
+        via: Vec::new(),
     }
-    answer(404, r#"{"errcode":"M_UNRECOGNIZED","error":"What?"}"#)
+}
+
+fn asked(peer: &Peer) -> Vec<String> {
+    peer.seen().iter().map(|seen| seen.uri[20..33].to_owned()).collect()
 }
 
 #[tokio::test]
 async fn an_old_server_is_asked_in_the_old_way() {
-    let v1 = r#"[200,{"state":[{"a":1}],"auth_chain":[]}]"#;
-    let World { remote, server, peer } = World::with(move |seen| old(seen, v1)).await;
-    let joined = remote.send_join(&server, room(), &event(), pdu()).await.expect("answered");
-    assert_eq!(joined.state.len(), 1);
-    remote.send_leave(&server, room(), &event(), pdu()).await.expect("answered");
-    let seen = peer.seen();
-    let asked: Vec<&str> = seen.iter().map(|seen| &seen.uri[20..35]).collect();
-    assert_eq!(asked, ["v2/send_join/%2", "v1/send_join/%2", "v2/send_leave/%", "v1/send_leave/%"]);
-    assert!(seen.iter().all(|seen| seen.body == pdu()));
+    for refusal in [
+        (404, UNRECOGNIZED),
+        (405, UNRECOGNIZED),
+        (400, UNRECOGNIZED),
+        (404, ""),
+        (404, "404 page not found"),
+        (404, "<!doctype html>"),
+    ] {
+        let v1 = r#"[200,{"state":[{"a":1}],"auth_chain":[],"event":{"b":2}}]"#;
+        let World { remote, server, peer } = World::with(move |seen| old(seen, refusal, v1)).await;
+        let joined = remote.send_join(&server, room(), &event(), pdu()).await.expect("answered");
+        assert_eq!(joined.state.len(), 1, "{refusal:?}");
+        remote.send_leave(&server, room(), &event(), pdu()).await.expect("answered");
+        assert!(peer.seen().iter().all(|seen| seen.body == pdu()), "{refusal:?}");
+        let invited = remote.invite(&server, room(), &event(), invite("2")).await;
+        assert_eq!(invited.expect("answered"), Bytes::from_static(br#"{"b":2}"#));
+        let expected = [
+            "v2/send_join/",
+            "v1/send_join/",
+            "v2/send_leave",
+            "v1/send_leave",
+            "v2/invite/%21",
+            "v1/invite/%21",
+        ];
+        assert_eq!(asked(&peer), expected, "{refusal:?}");
+        // The event itself, byte for byte, and nothing of ours in its `unsigned`.
+        let body = r#"{"content":{"n":1.50},"depth":7,"unsigned":{"invite_room_state":[{"type":"m.room.name"}]}}"#;
+        assert_eq!(peer.seen()[5].body, body, "{refusal:?}");
+    }
+}
 
+#[tokio::test]
+async fn an_old_answer_is_an_array_of_a_status_and_what_the_new_one_is() {
     for v1 in ["{}", "[]", "[200]", r#"["200",{}]"#, r#"[200,{"state":[],"auth_chain":[]},3]"#] {
-        let World { remote, server, peer: _peer } = World::with(move |seen| old(seen, v1)).await;
-        let answer = remote.send_join(&server, room(), &event(), pdu()).await;
-        assert!(matches!(answer, Err(RemoteError::Malformed { .. })), "{v1}: {answer:?}");
+        let answer = move |seen: &Seen| old(seen, (404, UNRECOGNIZED), v1);
+        let World { remote, server, peer: _peer } = World::with(answer).await;
+        let joined = remote.send_join(&server, room(), &event(), pdu()).await;
+        assert!(matches!(joined, Err(RemoteError::Malformed { .. })), "{v1}: {joined:?}");
+        let invited = remote.invite(&server, room(), &event(), invite("1")).await;
+        assert!(matches!(invited, Err(RemoteError::Malformed { .. })), "{v1}: {invited:?}");
+    }
+}
+
+/// v1 says nothing of the room's version: "servers ... must assume that the room version is either
+/// "1" or "2"".
+#[tokio::test]
+async fn an_old_server_is_not_invited_to_new_rooms() {
+    for version in ["3", "10", "12"] {
+        let World { remote, server, peer } =
+            World::with(move |seen| old(seen, (404, UNRECOGNIZED), "[200,{}]")).await;
+        let invited = remote.invite(&server, room(), &event(), invite(version)).await;
+        assert!(matches!(invited, Err(RemoteError::Refused { .. })), "{version}: {invited:?}");
+        assert_eq!(asked(&peer), ["v2/invite/%21"], "{version}");
     }
 }
 
 #[tokio::test]
 async fn a_server_that_says_no_is_not_asked_in_another_way() {
-    for (code, body) in [(403, FORBIDDEN), (404, r#"{"errcode":"M_NOT_FOUND"}"#), (404, "")] {
+    for (code, body) in [
+        (403, FORBIDDEN),
+        (404, r#"{"errcode":"M_NOT_FOUND"}"#),
+        (403, UNRECOGNIZED),
+        (401, ""),
+        (400, "<!doctype html>"),
+    ] {
         let World { remote, server, peer } = World::with(move |_| answer(code, body)).await;
         let joined = remote.send_join(&server, room(), &event(), pdu()).await;
         assert!(matches!(joined, Err(RemoteError::Refused { .. })));
         let left = remote.send_leave(&server, room(), &event(), pdu()).await;
         assert!(matches!(left, Err(RemoteError::Refused { .. })));
-        assert_eq!(peer.count(), 2);
+        let invited = remote.invite(&server, room(), &event(), invite("1")).await;
+        assert!(matches!(invited, Err(RemoteError::Refused { .. })));
+        assert_eq!(peer.count(), 3, "{code} {body}");
     }
 }
