@@ -39,13 +39,15 @@ pub struct IncomingInvite<'a> {
 
 impl Rooms {
     /// Whom the invite is for, before anything is signed or stored. The caller knows whether that
-    /// user exists.
-    pub fn peer_invited_user(
+    /// user exists, which is nothing for a server that the room denies.
+    pub async fn peer_invited_user(
         &self,
         server: &ServerName,
         invite: &IncomingInvite<'_>,
     ) -> Result<OwnedUserId, Error> {
-        Ok(self.inner.check_invite(server, invite)?.1)
+        let (_, user) = self.inner.check_invite(server, invite)?;
+        self.inner.check_invites_from(server, invite.room_id).await?;
+        Ok(user)
     }
 
     /// Signs the invite and tells the user of it. Returns the event with the signature. Durable on
@@ -57,10 +59,7 @@ impl Rooms {
     ) -> Result<Bytes, Error> {
         let inner = &*self.inner;
         let (version, user) = inner.check_invite(server, &invite)?;
-        if !self.allows_server(server, invite.room_id).await? {
-            let reason = "the room's access control list denies your server";
-            return Err(Error::Forbidden(reason.to_owned()));
-        }
+        inner.check_invites_from(server, invite.room_id).await?;
         let checked = inner.verified(version, invite.room_id, vec![invite.event.clone()]).await;
         let pdu = match checked.into_iter().next() {
             Some(Ok(pdu)) => pdu,
@@ -109,6 +108,17 @@ impl Inner {
             return bad("the invited user is not one of this server");
         };
         Ok((version, user))
+    }
+
+    /// A room that is not known here has no list that could deny anybody.
+    async fn check_invites_from(&self, server: &ServerName, room: &RoomId) -> Result<(), Error> {
+        match self.view(room).await? {
+            Some(view) if !self.allows_server(server, view.state).await? => {
+                let reason = "the room's access control list denies your server";
+                Err(Error::Forbidden(reason.to_owned()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the invite came before, since the answer was lost, or to be shown once more to a

@@ -195,6 +195,10 @@ async fn a_server_that_the_list_denies_gets_in_nowhere() {
     let content = json!({ "membership": "invite" });
     let invite = Event::new(home, room, &eve, "m.room.member", Some(bob.as_str()), content).await;
     let invite = invite.signed_by(peer);
+    let content = json!({ "membership": "invite" });
+    let to_nobody = Some("@nobody:home.test");
+    let to_nobody = Event::new(home, room, &eve, "m.room.member", to_nobody, content).await;
+    let to_nobody = to_nobody.signed_by(peer);
     let acl = json!({ "allow": ["*"], "deny": ["EVIL.test"] });
     home.set(ada, room, "m.room.server_acl", acl).await;
     let (at, of) = (segment(room.as_str()), segment(event.as_str()));
@@ -226,6 +230,8 @@ async fn a_server_that_the_list_denies_gets_in_nowhere() {
         peer.hand_in(home, endpoint, pdu).await.refused(endpoint, 403, "M_FORBIDDEN");
     }
     invite_v2(peer, home, &invite, "11").await.refused("invite", 403, "M_FORBIDDEN");
+    // Nor does it learn who is a user here.
+    invite_v2(peer, home, &to_nobody, "11").await.refused("invite", 403, "M_FORBIDDEN");
     // An event whose room the asker names nowhere is not there.
     let answer = peer.get(home, &format!("/_matrix/federation/v1/event/{of}")).await;
     answer.refused("event", 404, "M_NOT_FOUND");

@@ -59,7 +59,7 @@ impl Invite {
             via: self.via.clone(),
         };
         // The edge looks whether the user exists in between.
-        let user = to.rooms.peer_invited_user(&name(self.server), &invite)?;
+        let user = to.rooms.peer_invited_user(&name(self.server), &invite).await?;
         assert_eq!(user.server_name().as_str(), to.server);
         to.rooms.peer_invite(&name(self.server), invite).await
     }
