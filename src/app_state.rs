@@ -8,6 +8,7 @@ use federation::Inbound;
 use media::Media;
 use metrics_exporter_prometheus::PrometheusHandle;
 use presence::Presence;
+use push::Push;
 use rooms::Rooms;
 use ruma::OwnedServerName;
 use storage::Store;
@@ -20,6 +21,7 @@ pub(crate) struct AppState {
     pub(crate) accounts: Accounts,
     pub(crate) devices: Devices,
     pub(crate) presence: Presence,
+    pub(crate) push: Push,
     pub(crate) media: Media,
     pub(crate) rooms: Rooms,
     pub(crate) sync: Sync,
@@ -47,6 +49,7 @@ piece!(
     accounts: Accounts,
     devices: Devices,
     presence: Presence,
+    push: Push,
     media: Media,
     rooms: Rooms,
     sync: Sync,

@@ -72,6 +72,17 @@ impl Region {
             presence: presence.clone(),
         };
         let sync = sync::Sync::new(sync::Config::default(), sources, clock.clone(), tasks.clone());
+        let push = push::Push::open(
+            push::Config::default(),
+            push::Pieces {
+                store: store.clone(),
+                clock: clock.clone(),
+                rng: rng.clone(),
+                accounts: accounts.clone(),
+            },
+        )
+        .await
+        .context("cannot load the pushers")?;
         let gate = client_api::Gate::new(
             config.client_api()?,
             accounts.clone(),
@@ -104,6 +115,7 @@ impl Region {
             accounts,
             devices,
             presence,
+            push,
             media,
             rooms,
             sync,

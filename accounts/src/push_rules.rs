@@ -1,5 +1,7 @@
 //! Push rules: kept as the account data `m.push_rules`, parsed once.
 
+mod silenced;
+
 use std::sync::Arc;
 
 use ruma::{UserId, push::Ruleset};

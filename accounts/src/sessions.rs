@@ -21,6 +21,17 @@ const ID_BITS: u32 = 53;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub(crate) u64);
 
+/// For what another crate keeps for as long as a session lives.
+impl SessionId {
+    pub fn to_u64(self) -> u64 {
+        self.0
+    }
+
+    pub fn from_u64(id: u64) -> Self {
+        Self(id)
+    }
+}
+
 /// Who a request comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
@@ -259,6 +270,10 @@ impl Accounts {
             self.inner.store.delete_sessions(user_id, ended)?.await?;
         }
         Ok(())
+    }
+
+    pub fn has_session(&self, id: SessionId) -> bool {
+        self.inner.sessions.get(id.0).is_some()
     }
 
     /// Resolves when the session has ended (at once if it does not exist): open sockets and long

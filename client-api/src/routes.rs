@@ -17,6 +17,7 @@ mod openid;
 mod presence;
 mod profile;
 mod push;
+mod pusher;
 mod read_marker;
 mod receipt;
 mod redact;
@@ -37,6 +38,7 @@ mod voip;
 
 use ::media::Media;
 use ::presence::Presence;
+use ::push::Push;
 use ::rooms::Rooms;
 use ::sync::Sync as SyncEngine;
 use accounts::Accounts;
@@ -69,6 +71,7 @@ where
     Devices: FromRef<S>,
     Media: FromRef<S>,
     Presence: FromRef<S>,
+    Push: FromRef<S>,
     Rooms: FromRef<S>,
     Sockets: FromRef<S>,
     SyncEngine: FromRef<S>,
@@ -91,6 +94,7 @@ where
         .merge(presence::router())
         .merge(profile::router())
         .merge(push::router())
+        .merge(pusher::router())
         .merge(read_marker::router())
         .merge(receipt::router())
         .merge(redact::router())

@@ -14,6 +14,7 @@ mod media;
 mod openid;
 mod peers;
 mod push_rules;
+mod pushers;
 mod replaced_rooms;
 mod server;
 mod socket;

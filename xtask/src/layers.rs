@@ -20,12 +20,12 @@ const RANKS: &[(&str, u8)] = &[
     ("presence", 2),
     ("media", 2),
     ("sync", 3),
-    ("push", 3),
-    ("client-api", 4),
-    ("federation", 4),
-    ("cluster", 4),
-    ("appservices", 4),
-    ("meridian", 5),
+    ("push", 4),
+    ("client-api", 5),
+    ("federation", 5),
+    ("cluster", 5),
+    ("appservices", 5),
+    ("meridian", 6),
 ];
 
 /// Tools. They may depend on anything, and nothing depends on them.
@@ -37,7 +37,7 @@ const SIDEWAYS: &[(&str, &str)] = &[("storage", "stdx")];
 
 /// (dependency, crates that must not have it, why)
 const EDGE_ONLY: &[&str] = &["axum", "http", "hyper", "tower-http"];
-const EDGE_RANK: u8 = 4;
+const EDGE_RANK: u8 = 5;
 const PURE: &str = "events";
 const PURE_BANS: &[&str] = &["tokio", "rand", "tracing", "metrics"];
 

@@ -181,7 +181,7 @@ async fn change_password(
     let ended = if body.logout_devices {
         for device in devices.list(&session.user_id).await? {
             if device.device_id != session.device_id {
-                devices.delete(&session.user_id, &device.device_id).await?;
+                delete_device(&accounts, &devices, &session.user_id, &device.device_id).await?;
             }
         }
         EndSessions::AllExcept(session.id)
@@ -231,7 +231,7 @@ pub async fn close_account(
 ) -> Result<(), Error> {
     accounts.deactivate(user_id, erase).await?;
     for device in devices.list(user_id).await? {
-        devices.delete(user_id, &device.device_id).await?;
+        delete_device(accounts, devices, user_id, &device.device_id).await?;
     }
     for room in rooms.rooms_of(user_id).await? {
         let member = matches!(
@@ -256,7 +256,18 @@ pub(super) async fn end_device(
     device_id: &DeviceId,
 ) -> Result<(), Error> {
     accounts.end_device(user_id, device_id).await?;
+    delete_device(accounts, devices, user_id, device_id).await
+}
+
+/// Deletes a device whose tokens are gone or go next, with what is kept for it elsewhere.
+pub(super) async fn delete_device(
+    accounts: &Accounts,
+    devices: &Devices,
+    user_id: &UserId,
+    device_id: &DeviceId,
+) -> Result<(), Error> {
     devices.delete(user_id, device_id).await?;
+    accounts.forget_notification_settings(user_id, device_id).await?;
     Ok(())
 }
 

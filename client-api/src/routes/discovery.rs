@@ -39,6 +39,8 @@ async fn get_supported_versions() -> RawJson {
         "versions": VERSIONS,
         "unstable_features": {
             "im.meridian.ws": true,
+            "org.matrix.msc3881": true,
+            "org.matrix.msc3881.stable": true,
             "org.matrix.msc4222": true,
             "uk.tcpip.msc4133": true,
             "uk.tcpip.msc4133.stable": true,

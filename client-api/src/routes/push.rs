@@ -1,7 +1,5 @@
 //! `/_matrix/client/*/pushrules` ([spec])
 //!
-//! Pushers come with the push crate; until then their endpoints are unrecognized.
-//!
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#push-rules-api
 
 use accounts::{Accounts, PushRulesError};

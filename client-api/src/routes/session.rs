@@ -20,7 +20,7 @@ use ruma::{
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
-use super::{EndpointExt as _, account::end_device};
+use super::{EndpointExt as _, account::{delete_device, end_device}};
 use crate::{
     error::Error,
     extract::{Authed, AuthedRaw, Open, OpenRaw, json, json_or_default},
@@ -239,7 +239,7 @@ async fn logout_all(
     Authed { session, .. }: Authed<logout_all::v3::Request>,
 ) -> Result<Matrix<logout_all::v3::Response>, Error> {
     for device in devices.list(&session.user_id).await? {
-        devices.delete(&session.user_id, &device.device_id).await?;
+        delete_device(&accounts, &devices, &session.user_id, &device.device_id).await?;
     }
     accounts.end_all(&session.user_id, None).await?;
     Ok(Matrix(logout_all::v3::Response::new()))

@@ -1,0 +1,5 @@
+//! The tables of this crate. Nothing else here names one.
+
+mod pushers;
+
+pub(crate) use self::pushers::PusherStore;

@@ -1,0 +1,166 @@
+//! Pushers: rows in the user's partition, and the ways to find them from elsewhere.
+
+use accounts::SessionId;
+use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use serde::{Deserialize, Serialize};
+use storage::{Batch, CommitError, First, Position, Range, ReadError, Store, Table, Versioned};
+
+use crate::Pusher;
+
+/// The index of users is spread over this many partitions.
+const INDEX_PARTITIONS: u32 = 64;
+const PAGE: usize = 10_000;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PusherRecord {
+    id: u64,
+    kind: String,
+    app_display_name: String,
+    device_display_name: String,
+    profile_tag: Option<String>,
+    lang: String,
+    /// JSON.
+    data: String,
+    enabled: bool,
+    device_id: OwnedDeviceId,
+    session: u64,
+    set_ts: u64,
+    since: Position,
+}
+
+impl Versioned for PusherRecord {
+    const VERSION: u8 = 1;
+    type Previous = First;
+}
+
+struct Pushers;
+
+impl Table for Pushers {
+    const NAME: &'static str = "pushers";
+    /// User.
+    type Partition = String;
+    /// App and key.
+    type Sort = (String, String);
+    type Value = PusherRecord;
+}
+
+/// Who else has a pusher with an app and key.
+struct PusherOwners;
+
+impl Table for PusherOwners {
+    const NAME: &'static str = "pusher_owners";
+    /// App and key.
+    type Partition = (String, String);
+    /// User.
+    type Sort = String;
+    type Value = ();
+}
+
+/// Users who have, or had, pushers.
+struct PusherUsers;
+
+impl Table for PusherUsers {
+    const NAME: &'static str = "pusher_users";
+    type Partition = u32;
+    type Sort = String;
+    type Value = ();
+}
+
+fn index_partition(user: &UserId) -> u32 {
+    let mix = |sum: u32, byte: u8| sum.wrapping_mul(31).wrapping_add(u32::from(byte));
+    user.as_bytes().iter().copied().fold(0, mix) % INDEX_PARTITIONS
+}
+
+impl PusherRecord {
+    fn new(pusher: &Pusher) -> Self {
+        let data = serde_json::to_string(&pusher.data).expect("a map of JSON values is JSON");
+        Self {
+            id: pusher.id,
+            kind: pusher.kind.clone(),
+            app_display_name: pusher.app_display_name.clone(),
+            device_display_name: pusher.device_display_name.clone(),
+            profile_tag: pusher.profile_tag.clone(),
+            lang: pusher.lang.clone(),
+            data,
+            enabled: pusher.enabled,
+            device_id: pusher.device_id.clone(),
+            session: pusher.session.to_u64(),
+            set_ts: pusher.set_ts,
+            since: pusher.since,
+        }
+    }
+
+    fn into_pusher(self, user_id: OwnedUserId, app_id: String, pushkey: String) -> Pusher {
+        Pusher {
+            id: self.id,
+            user_id,
+            app_id,
+            pushkey,
+            kind: self.kind,
+            app_display_name: self.app_display_name,
+            device_display_name: self.device_display_name,
+            profile_tag: self.profile_tag,
+            lang: self.lang,
+            data: serde_json::from_str(&self.data).unwrap_or_default(),
+            enabled: self.enabled,
+            device_id: self.device_id,
+            session: SessionId::from_u64(self.session),
+            set_ts: self.set_ts,
+            since: self.since,
+        }
+    }
+}
+
+/// The named operations on pushers.
+#[derive(Clone)]
+pub(crate) struct PusherStore(pub(crate) Store);
+
+impl PusherStore {
+    /// Durable on return.
+    pub(crate) async fn replace(
+        &self,
+        removed: &[Pusher],
+        set: Option<&Pusher>,
+    ) -> Result<(), CommitError> {
+        let mut batch = Batch::new();
+        for Pusher { user_id, app_id, pushkey, .. } in removed {
+            batch.derive_delete::<Pushers>(user_id, (app_id, pushkey));
+            batch.derive_delete::<PusherOwners>((app_id, pushkey), user_id);
+        }
+        if let Some(pusher) = set {
+            let Pusher { user_id, app_id, pushkey, .. } = pusher;
+            batch.put::<Pushers>(user_id, (app_id, pushkey), &PusherRecord::new(pusher));
+            batch.derive_put::<PusherOwners>((app_id, pushkey), user_id, &());
+            batch.derive_put::<PusherUsers>(index_partition(user_id), user_id, &());
+        }
+        self.0.commit(batch).await.map(drop)
+    }
+
+    pub(crate) async fn owners(
+        &self,
+        app_id: &str,
+        pushkey: &str,
+    ) -> Result<Vec<OwnedUserId>, ReadError> {
+        let rows = self.0.scan::<PusherOwners>((&app_id, &pushkey), Range::all().limit(PAGE));
+        Ok(rows.await?.into_iter().filter_map(|row| UserId::parse(row.sort).ok()).collect())
+    }
+
+    /// Every pusher there is, for the registry in memory.
+    pub(crate) async fn all(&self, mut each: impl FnMut(Pusher)) -> Result<(), ReadError> {
+        for partition in 0..INDEX_PARTITIONS {
+            let mut range = Range::all().limit(PAGE);
+            loop {
+                let users = self.0.scan::<PusherUsers>(partition, range).await?;
+                let Some(last) = users.last().map(|row| row.sort.clone()) else { break };
+                for user in users.into_iter().filter_map(|row| UserId::parse(row.sort).ok()) {
+                    for row in self.0.scan::<Pushers>(&user, Range::all()).await? {
+                        let (app_id, pushkey) = row.sort;
+                        each(row.value.into_pusher(user.clone(), app_id, pushkey));
+                    }
+                }
+                range = Range::after(&last).limit(PAGE);
+            }
+        }
+        Ok(())
+    }
+}
