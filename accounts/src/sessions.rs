@@ -40,6 +40,8 @@ pub struct Session {
     pub device_id: OwnedDeviceId,
     pub guest: bool,
     pub admin: bool,
+    /// Good for logging out, and nothing else.
+    pub locked: bool,
     /// When the token that was presented expires. Milliseconds since the epoch.
     pub expires_at: Option<u64>,
 }
@@ -85,6 +87,8 @@ pub enum SessionError {
     /// The password changed or the account ended between the proof and the session.
     #[error("the account has changed, log in again")]
     UserChanged,
+    #[error("the account has been locked")]
+    Locked,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -104,6 +108,8 @@ pub enum RefreshError {
     /// have the token then and one of them stole it.
     #[error("the refresh token is not known")]
     Unknown,
+    #[error("the account has been locked")]
+    Locked,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -127,6 +133,9 @@ impl Accounts {
             let latest = latest.ok_or(SessionError::UserChanged)?;
             if latest.deactivated {
                 return Err(SessionError::Deactivated);
+            }
+            if latest.locked {
+                return Err(SessionError::Locked);
             }
             if latest.epoch != user.epoch {
                 return Err(SessionError::UserChanged);
@@ -218,6 +227,9 @@ impl Accounts {
         let (id, generation) =
             inner.keys.verify_refresh_token(refresh_token).ok_or(RefreshError::Unknown)?;
         let entry = inner.sessions.get(id).ok_or(RefreshError::Unknown)?;
+        if entry.is_locked() {
+            return Err(RefreshError::Locked);
+        }
         let now = inner.clock.now_ms();
         let lifetime = self.lifetime(true).unwrap_or(u64::MAX);
         let refreshed = entry.refresh(generation, now, lifetime, |record| {
@@ -272,12 +284,18 @@ impl Accounts {
         Ok(())
     }
 
+    /// Whether the session has not ended. It may be locked.
     pub fn has_session(&self, id: SessionId) -> bool {
         self.inner.sessions.get(id.0).is_some()
     }
 
-    /// Resolves when the session has ended (at once if it does not exist): open sockets and long
-    /// polls wait for it. Says nothing about the token's expiry.
+    /// Whether the account may read, but not act: at this moment, for a session may be held for long.
+    pub fn is_suspended(&self, id: SessionId) -> bool {
+        self.inner.sessions.get(id.0).is_some_and(|entry| entry.is_suspended())
+    }
+
+    /// Resolves when the session has ended (at once if it does not exist) or is locked: open
+    /// sockets and long polls wait for it. Says nothing about the token's expiry.
     pub fn session_ended(
         &self,
         id: SessionId,

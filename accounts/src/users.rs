@@ -18,6 +18,10 @@ pub struct User {
     pub guest: bool,
     pub admin: bool,
     pub deactivated: bool,
+    /// Cannot be used until the lock is taken off.
+    pub locked: bool,
+    /// May read, but not act.
+    pub suspended: bool,
     pub has_password: bool,
     pub created_ts: u64,
     /// Raised when the password changes or the account ends; a session is only created for the
@@ -32,6 +36,8 @@ impl User {
             guest: record.guest,
             admin: record.admin,
             deactivated: record.deactivated,
+            locked: record.locked,
+            suspended: record.suspended,
             has_password: record.password.is_some(),
             created_ts: record.created_ts,
             epoch: record.epoch,
@@ -92,10 +98,8 @@ impl Accounts {
             password,
             guest: user.guest,
             admin: user.admin,
-            deactivated: false,
-            erased: false,
             created_ts: inner.clock.now_ms(),
-            epoch: 0,
+            ..UserRecord::default()
         };
         if self.create_user(&user_id, &record).await? {
             return Ok(User::new(&user_id, &record));

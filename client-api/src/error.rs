@@ -126,6 +126,20 @@ impl Error {
             .with("soft_logout", soft_logout)
     }
 
+    /// "soft_logout set to true": the client keeps what it has until the lock is taken off.
+    pub(crate) fn user_locked() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "M_USER_LOCKED", "This account has been locked")
+            .with("soft_logout", true)
+    }
+
+    pub(crate) fn user_suspended() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "M_USER_SUSPENDED",
+            "You cannot perform this action while suspended.",
+        )
+    }
+
     pub(crate) fn limit_exceeded(retry_after: Duration) -> Self {
         let mut error =
             Self::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", "Too many requests");
@@ -312,6 +326,7 @@ impl From<accounts::SessionError> for Error {
         match error {
             E::Deactivated => Self::new(StatusCode::FORBIDDEN, "M_USER_DEACTIVATED", text),
             E::UserChanged => Self::forbidden(text),
+            E::Locked => Self::user_locked(),
             E::Store(error) => error.into(),
         }
     }
@@ -321,6 +336,7 @@ impl From<accounts::RefreshError> for Error {
     fn from(error: accounts::RefreshError) -> Self {
         match error {
             accounts::RefreshError::Unknown => Self::unknown_token(false),
+            accounts::RefreshError::Locked => Self::user_locked(),
             accounts::RefreshError::Store(error) => error.into(),
         }
     }

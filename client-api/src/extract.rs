@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use accounts::Session;
 use axum::{
     RequestExt as _,
-    extract::{FromRef, FromRequest, RawPathParams, Request},
+    extract::{FromRef, FromRequest, FromRequestParts, RawPathParams, Request},
 };
 use bytes::Bytes;
 use http::{Method, StatusCode, request::Parts};
@@ -36,6 +36,11 @@ pub(crate) struct AuthedWithBody<T> {
     pub(crate) session: Session,
     pub(crate) req: T,
     pub(crate) body: Bytes,
+}
+
+/// Whoever is logged in, for what a locked account may do too. The request says nothing else.
+pub(crate) struct AuthedEvenLocked {
+    pub(crate) session: Session,
 }
 
 /// A request that may, but need not, be of somebody who is logged in.
@@ -87,6 +92,18 @@ where
         let body = RawRequest::body(raw.body, &gate).await?;
         let req = parse::<T>(raw.parts, &body, &raw.path_args)?;
         Ok(Self { session, req, body })
+    }
+}
+
+impl<S> FromRequestParts<S> for AuthedEvenLocked
+where
+    Gate: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        Ok(Self { session: Gate::from_ref(state).authenticate_even_locked(parts)? })
     }
 }
 

@@ -68,16 +68,32 @@ impl Gate {
     }
 
     pub(crate) fn session(&self, token: &str) -> Result<Session, Error> {
-        self.inner.accounts.authenticate(token).map_err(Error::from)
+        let session = self.inner.accounts.authenticate(token)?;
+        if session.locked { Err(Error::user_locked()) } else { Ok(session) }
     }
 
     /// Authenticates a request and notes that its device was seen.
     pub(crate) fn authenticate(&self, parts: &Parts) -> Result<Session, Error> {
+        let session = self.authenticate_even_locked(parts)?;
+        if session.locked { Err(Error::user_locked()) } else { Ok(session) }
+    }
+
+    /// As [`authenticate`](Self::authenticate), for the two endpoints that a locked account may use.
+    pub(crate) fn authenticate_even_locked(&self, parts: &Parts) -> Result<Session, Error> {
         let token = self.token(parts)?.ok_or_else(Error::missing_token)?;
-        let session = self.session(&token)?;
+        let session = self.inner.accounts.authenticate(&token)?;
         let address = self.address(parts);
-        self.inner.devices.seen(&session.user_id, &session.device_id, Some(address));
+        let user_agent =
+            parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let (user_id, device_id) = (&session.user_id, &session.device_id);
+        self.inner.devices.seen(user_id, device_id, Some(address), user_agent);
         Ok(session)
+    }
+
+    /// Refuses an account that is suspended: for everything that others would notice.
+    pub(crate) fn may_act(&self, session: &Session) -> Result<(), Error> {
+        let suspended = self.inner.accounts.is_suspended(session.id);
+        if suspended { Err(Error::user_suspended()) } else { Ok(()) }
     }
 
     pub(crate) fn limit_user(&self, action: Action, session: &Session) -> Result<(), Error> {
@@ -96,6 +112,12 @@ impl Gate {
     pub(crate) fn login_failed(&self, account: &str) {
         self.inner.limits.login_failed(account);
     }
+}
+
+/// What a request that waits is answered when [`Accounts::session_ended`] says that it need not.
+pub(crate) fn session_over(accounts: &Accounts, session: &Session) -> Error {
+    let locked = accounts.has_session(session.id);
+    if locked { Error::user_locked() } else { Error::unknown_token(false) }
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

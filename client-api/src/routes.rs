@@ -1,6 +1,7 @@
 //! The route table. Each group exposes `router()`; the list below is the whole API.
 
 mod account;
+mod admin;
 mod alias;
 mod config;
 mod context;
@@ -78,6 +79,7 @@ where
 {
     Router::new()
         .merge(account::router())
+        .merge(admin::router())
         .merge(alias::router())
         .merge(config::router())
         .merge(context::router())

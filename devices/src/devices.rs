@@ -15,7 +15,7 @@ use tokio::{sync::Mutex, time::MissedTickBehavior};
 use crate::{
     StoreError,
     keys::RemoteKeys,
-    seen::{Seen, SeenDevices},
+    seen::{Request, Seen, SeenDevices},
     store::DeviceStore,
 };
 
@@ -49,6 +49,8 @@ pub struct Device {
     pub created_ts: u64,
     pub last_seen_ip: Option<IpAddr>,
     pub last_seen_ts: Option<u64>,
+    /// What the client calls itself; the beginning of it.
+    pub last_seen_user_agent: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +118,7 @@ impl Devices {
                     created_ts: inner.clock.now_ms(),
                     last_seen_ip: None,
                     last_seen_ts: None,
+                    last_seen_user_agent: None,
                 };
                 Some(inner.store.create(user_id, &device).await?)
             }
@@ -182,9 +185,15 @@ impl Devices {
     }
 
     /// Notes that the device made a request. Touches memory only.
-    pub fn seen(&self, user_id: &UserId, device_id: &DeviceId, ip: Option<IpAddr>) {
-        let seen = Seen { ts: self.inner.clock.now_ms(), ip };
-        self.inner.seen.note(user_id, device_id, seen);
+    pub fn seen(
+        &self,
+        user_id: &UserId,
+        device_id: &DeviceId,
+        ip: Option<IpAddr>,
+        user_agent: Option<&str>,
+    ) {
+        let ts = self.inner.clock.now_ms();
+        self.inner.seen.note(user_id, device_id, Request { ts, ip, user_agent });
     }
 
     /// Writes what [`seen`](Self::seen) noted. Runs every minute by itself; call it before a
@@ -209,6 +218,7 @@ impl Device {
     fn apply_seen(&mut self, seen: Seen) {
         self.last_seen_ts = self.last_seen_ts.max(Some(seen.ts));
         self.last_seen_ip = seen.ip.or(self.last_seen_ip);
+        self.last_seen_user_agent = seen.user_agent.or(self.last_seen_user_agent.take());
     }
 }
 

@@ -40,11 +40,33 @@ struct DeviceRecord {
     created_ts: u64,
     last_seen_ip: Option<IpAddr>,
     last_seen_ts: Option<u64>,
+    last_seen_user_agent: Option<String>,
+}
+
+/// Before it was kept which program a device is.
+#[derive(Debug, Serialize, Deserialize)]
+struct DeviceRecordV1 {
+    display_name: Option<String>,
+    created_ts: u64,
+    last_seen_ip: Option<IpAddr>,
+    last_seen_ts: Option<u64>,
+}
+
+impl From<DeviceRecordV1> for DeviceRecord {
+    fn from(old: DeviceRecordV1) -> Self {
+        let DeviceRecordV1 { display_name, created_ts, last_seen_ip, last_seen_ts } = old;
+        Self { display_name, created_ts, last_seen_ip, last_seen_ts, last_seen_user_agent: None }
+    }
+}
+
+impl Versioned for DeviceRecordV1 {
+    const VERSION: u8 = 1;
+    type Previous = First;
 }
 
 impl Versioned for DeviceRecord {
-    const VERSION: u8 = 1;
-    type Previous = First;
+    const VERSION: u8 = 2;
+    type Previous = DeviceRecordV1;
 }
 
 impl DeviceRecord {
@@ -55,6 +77,7 @@ impl DeviceRecord {
             created_ts: self.created_ts,
             last_seen_ip: self.last_seen_ip,
             last_seen_ts: self.last_seen_ts,
+            last_seen_user_agent: self.last_seen_user_agent,
         }
     }
 }
@@ -66,6 +89,7 @@ impl From<&Device> for DeviceRecord {
             created_ts: device.created_ts,
             last_seen_ip: device.last_seen_ip,
             last_seen_ts: device.last_seen_ts,
+            last_seen_user_agent: device.last_seen_user_agent.clone(),
         }
     }
 }

@@ -11,6 +11,7 @@ mod joins;
 mod keys;
 mod legacy;
 mod media;
+mod moderation;
 mod openid;
 mod peers;
 mod push_rules;

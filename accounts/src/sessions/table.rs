@@ -39,6 +39,8 @@ pub(crate) struct Entry {
     id: u64,
     pub(super) user: User,
     admin: AtomicBool,
+    locked: AtomicBool,
+    suspended: AtomicBool,
     state: Mutex<State>,
     end: Notify,
 }
@@ -61,8 +63,10 @@ fn digest(token: &str) -> [u8; 32] {
 impl Entry {
     pub(super) fn new(id: u64, user: User, record: SessionRecord) -> Arc<Self> {
         let admin = AtomicBool::new(user.admin);
+        let locked = AtomicBool::new(user.locked);
+        let suspended = AtomicBool::new(user.suspended);
         let state = Mutex::new(State { record, ended: false, verified: None });
-        Arc::new(Self { id, user, admin, state, end: Notify::new() })
+        Arc::new(Self { id, user, admin, locked, suspended, state, end: Notify::new() })
     }
 
     pub(super) fn session(&self, expires_at: Option<u64>) -> Session {
@@ -72,6 +76,7 @@ impl Entry {
             device_id: self.state.lock().record.device_id.clone(),
             guest: self.user.guest,
             admin: self.admin.load(Ordering::Relaxed),
+            locked: self.is_locked(),
             expires_at,
         }
     }
@@ -150,6 +155,21 @@ impl Entry {
         self.state.lock().ended
     }
 
+    pub(super) fn is_locked(&self) -> bool {
+        self.locked.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_suspended(&self) -> bool {
+        self.suspended.load(Ordering::Relaxed)
+    }
+
+    fn set_locked(&self, locked: bool) {
+        self.locked.store(locked, Ordering::Release);
+        if locked {
+            self.end.notify_waiters();
+        }
+    }
+
     fn set_ended(&self) {
         self.state.lock().ended = true;
         self.end.notify_waiters();
@@ -159,7 +179,7 @@ impl Entry {
         let mut notified = std::pin::pin!(self.end.notified());
         // Registered before the look, so that an end in between is not missed.
         notified.as_mut().enable();
-        if !self.is_ended() {
+        if !self.is_ended() && !self.is_locked() {
             notified.await;
         }
     }
@@ -251,6 +271,14 @@ impl SessionTable {
             by_user.remove(user_id);
         }
         ended
+    }
+
+    pub(crate) fn set_restrictions(&self, user_id: &UserId, locked: bool, suspended: bool) {
+        let by_user = self.by_user.lock();
+        for entry in by_user.get(user_id).into_iter().flatten() {
+            entry.suspended.store(suspended, Ordering::Relaxed);
+            entry.set_locked(locked);
+        }
     }
 
     pub(crate) fn set_admin(&self, user_id: &UserId, admin: bool) {

@@ -9,7 +9,7 @@ use super::{AccountStore, StoreError};
 /// There are few registration tokens and keys: each kind has one partition.
 const ONLY: u8 = 0;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UserRecord {
     /// In the PHC string format.
     pub(crate) password: Option<String>,
@@ -19,11 +19,46 @@ pub(crate) struct UserRecord {
     pub(crate) erased: bool,
     pub(crate) created_ts: u64,
     pub(crate) epoch: u32,
+    pub(crate) locked: bool,
+    pub(crate) suspended: bool,
+}
+
+/// Before accounts could be locked or suspended.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct UserRecordV1 {
+    password: Option<String>,
+    guest: bool,
+    admin: bool,
+    deactivated: bool,
+    erased: bool,
+    created_ts: u64,
+    epoch: u32,
+}
+
+impl From<UserRecordV1> for UserRecord {
+    fn from(old: UserRecordV1) -> Self {
+        Self {
+            password: old.password,
+            guest: old.guest,
+            admin: old.admin,
+            deactivated: old.deactivated,
+            erased: old.erased,
+            created_ts: old.created_ts,
+            epoch: old.epoch,
+            locked: false,
+            suspended: false,
+        }
+    }
+}
+
+impl Versioned for UserRecordV1 {
+    const VERSION: u8 = 1;
+    type Previous = First;
 }
 
 impl Versioned for UserRecord {
-    const VERSION: u8 = 1;
-    type Previous = First;
+    const VERSION: u8 = 2;
+    type Previous = UserRecordV1;
 }
 
 /// By user.

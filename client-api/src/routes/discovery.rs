@@ -62,12 +62,12 @@ async fn discover_homeserver(State(gate): State<Gate>) -> Result<RawJson, Error>
 async fn get_capabilities(
     State(gate): State<Gate>,
     State(rooms): State<Rooms>,
-    Authed { .. }: Authed<get_capabilities::v3::Request>,
+    Authed { session, .. }: Authed<get_capabilities::v3::Request>,
 ) -> RawJson {
     let available: Map<_, _> =
         RoomVersion::all().map(|version| (version.as_str().to_owned(), "stable".into())).collect();
     let password = gate.config().password_login;
-    let body = json!({
+    let mut body = json!({
         "capabilities": {
             "m.change_password": { "enabled": password },
             "m.room_versions": {
@@ -79,8 +79,15 @@ async fn get_capabilities(
             "m.3pid_changes": { "enabled": false },
             "m.get_login_token": { "enabled": true },
             "m.profile_fields": { "enabled": true },
+            "m.forget_forced_upon_leave": { "enabled": false },
             "uk.tcpip.msc4133.profile_fields": { "enabled": true },
         },
     });
+    // "This property should be omitted altogether if `suspend` and `lock` would be `false`."
+    if session.admin {
+        let moderation = json!({ "suspend": true, "lock": true });
+        body["capabilities"]["m.account_moderation"] = moderation.clone();
+        body["capabilities"]["uk.timedout.msc4323"] = moderation;
+    }
     RawJson(body.to_string().into())
 }

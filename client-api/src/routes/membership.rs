@@ -163,6 +163,7 @@ async fn join_room_by_id(
     State(accounts): State<Accounts>,
     AuthedWithBody { session, req, body }: AuthedWithBody<join_room_by_id::v3::Request>,
 ) -> Result<Matrix<join_room_by_id::v3::Response>, Error> {
+    gate.may_act(&session)?;
     gate.limit_user(Action::Join, &session)?;
     let asked = Asked { reason: req.reason.as_deref(), body: &body };
     join(&rooms, &accounts, &session, &req.room_id, asked, Vec::new()).await?;
@@ -175,6 +176,7 @@ async fn join_room_by_id_or_alias(
     State(accounts): State<Accounts>,
     AuthedWithBody { session, req, body }: AuthedWithBody<join_room_by_id_or_alias::v3::Request>,
 ) -> Result<Matrix<join_room_by_id_or_alias::v3::Response>, Error> {
+    gate.may_act(&session)?;
     gate.limit_user(Action::Join, &session)?;
     let (room_id, servers) = resolve(&rooms, &req.room_id_or_alias).await?;
     let via = req.via.into_iter().chain(servers).collect();
@@ -189,6 +191,7 @@ async fn knock_room(
     State(accounts): State<Accounts>,
     Authed { session, req }: Authed<knock_room::v3::Request>,
 ) -> Result<Matrix<knock_room::v3::Response>, Error> {
+    gate.may_act(&session)?;
     gate.limit_user(Action::Join, &session)?;
     let (room_id, servers) = resolve(&rooms, &req.room_id_or_alias).await?;
     let profile = profile(&accounts, &session.user_id).await?;
@@ -214,6 +217,7 @@ async fn invite_user(
     State(accounts): State<Accounts>,
     Authed { session, req }: Authed<invite_user::v3::Request>,
 ) -> Result<Matrix<invite_user::v3::Response>, Error> {
+    gate.may_act(&session)?;
     gate.limit_user(Action::Invite, &session)?;
     let invite_user::v3::InvitationRecipient::UserId(recipient) = &req.recipient else {
         return Err(Error::new(
@@ -243,9 +247,11 @@ async fn leave_room(
 }
 
 async fn kick_user(
+    State(gate): State<Gate>,
     State(rooms): State<Rooms>,
     Authed { session, req }: Authed<kick_user::v3::Request>,
 ) -> Result<Matrix<kick_user::v3::Response>, Error> {
+    gate.may_act(&session)?;
     let change = MembershipChange {
         room_id: &req.room_id,
         sender: &session.user_id,
@@ -257,9 +263,11 @@ async fn kick_user(
 }
 
 async fn ban_user(
+    State(gate): State<Gate>,
     State(rooms): State<Rooms>,
     Authed { session, req }: Authed<ban_user::v3::Request>,
 ) -> Result<Matrix<ban_user::v3::Response>, Error> {
+    gate.may_act(&session)?;
     let change = MembershipChange {
         room_id: &req.room_id,
         sender: &session.user_id,
@@ -271,9 +279,11 @@ async fn ban_user(
 }
 
 async fn unban_user(
+    State(gate): State<Gate>,
     State(rooms): State<Rooms>,
     Authed { session, req }: Authed<unban_user::v3::Request>,
 ) -> Result<Matrix<unban_user::v3::Response>, Error> {
+    gate.may_act(&session)?;
     let change = MembershipChange {
         room_id: &req.room_id,
         sender: &session.user_id,

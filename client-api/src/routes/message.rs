@@ -61,6 +61,7 @@ async fn send_message_event(
     State(presence): State<Presence>,
     Authed { session, req }: Authed<send_message_event::v3::Request>,
 ) -> Result<Matrix<send_message_event::v3::Response>, Error> {
+    gate.may_act(&session)?;
     gate.limit_user(Action::Message, &session)?;
     check_txn_id(&req.txn_id)?;
     let event_id = rooms
@@ -86,6 +87,7 @@ async fn send_without_txn(
     State(rooms): State<Rooms>,
     AuthedRaw { session, path_args, body, .. }: AuthedRaw,
 ) -> Result<Matrix<send_message_event::v3::Response>, Error> {
+    gate.may_act(&session)?;
     gate.limit_user(Action::Message, &session)?;
     let [room_id, event_type] = path_args.as_slice() else { return Err(Error::unrecognized()) };
     let content: Box<RawValue> = json(&body)?;

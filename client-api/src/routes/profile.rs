@@ -93,10 +93,12 @@ fn own_field(
 }
 
 async fn set_profile_field(
+    State(gate): State<Gate>,
     State(accounts): State<Accounts>,
     State(rooms): State<Rooms>,
     AuthedRaw { session, path_args, body, .. }: AuthedRaw,
 ) -> Result<Empty, Error> {
+    gate.may_act(&session)?;
     let (user_id, field) = own_field(&session, &path_args)?;
     let mut body: Map<String, Value> = json(&body)?;
     let value = match body.remove(&field) {
@@ -116,10 +118,12 @@ async fn set_profile_field(
 }
 
 async fn delete_profile_field(
+    State(gate): State<Gate>,
     State(accounts): State<Accounts>,
     State(rooms): State<Rooms>,
     AuthedRaw { session, path_args, .. }: AuthedRaw,
 ) -> Result<Empty, Error> {
+    gate.may_act(&session)?;
     let (user_id, field) = own_field(&session, &path_args)?;
     accounts.delete_profile_field(&user_id, &field).await?;
     tell_rooms(&accounts, &rooms, &user_id, &field).await?;

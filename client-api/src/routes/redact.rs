@@ -2,6 +2,7 @@
 //!
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#redactions
 
+use accounts::Session;
 use axum::{
     Router,
     extract::{FromRef, State},
@@ -33,6 +34,19 @@ where
     })
 }
 
+/// Who is suspended may take back what they said themselves.
+pub(super) async fn may_redact(
+    gate: &Gate,
+    rooms: &Rooms,
+    session: &Session,
+    room_id: &RoomId,
+    target: &EventId,
+) -> Result<(), Error> {
+    let Err(suspended) = gate.may_act(session) else { return Ok(()) };
+    let event = rooms.event(&session.user_id, room_id, target).await?;
+    if *event.pdu.sender() == session.user_id { Ok(()) } else { Err(suspended) }
+}
+
 /// As clients of old did: not specified, but every deployed server takes it.
 async fn redact_without_transaction(
     State(gate): State<Gate>,
@@ -48,6 +62,7 @@ async fn redact_without_transaction(
     let room_id = RoomId::parse(room_id).map_err(|_| Error::invalid_param("not a room id"))?;
     let target = EventId::parse(event_id).map_err(|_| Error::invalid_param("not an event id"))?;
     let Body { reason } = json_or_default(&body)?;
+    may_redact(&gate, &rooms, &session, &room_id, &target).await?;
     let redaction = Redaction {
         room_id: &room_id,
         sender: &session.user_id,
@@ -66,6 +81,7 @@ async fn redact_event(
 ) -> Result<Matrix<redact_event::v3::Response>, Error> {
     gate.limit_user(Action::Message, &session)?;
     check_txn_id(&req.txn_id)?;
+    may_redact(&gate, &rooms, &session, &req.room_id, &req.event_id).await?;
     let event_id = rooms
         .redact(Redaction {
             room_id: &req.room_id,

@@ -57,6 +57,7 @@ async fn create_room(
     if session.guest {
         return Err(Error::forbidden("Guests may not create rooms"));
     }
+    gate.may_act(&session)?;
     gate.limit_user(Action::RoomCreation, &session)?;
     if !req.invite_3pid.is_empty() {
         return Err(Error::new(
@@ -173,6 +174,7 @@ async fn upgrade_room(
         #[serde(default)]
         additional_creators: Vec<OwnedUserId>,
     }
+    gate.may_act(&session)?;
     gate.limit_user(Action::RoomCreation, &session)?;
     let [room_id] = path_args.as_slice() else { return Err(Error::unrecognized()) };
     let room_id = room(room_id)?;

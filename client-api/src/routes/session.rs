@@ -20,10 +20,13 @@ use ruma::{
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
-use super::{EndpointExt as _, account::{delete_device, end_device}};
+use super::{
+    EndpointExt as _,
+    account::{delete_device, end_device},
+};
 use crate::{
     error::Error,
-    extract::{Authed, AuthedRaw, Open, OpenRaw, json, json_or_default},
+    extract::{AuthedEvenLocked, AuthedRaw, Open, OpenRaw, json, json_or_default},
     gate::Gate,
     limits::Action,
     respond::{Matrix, RawJson},
@@ -203,6 +206,10 @@ pub(super) async fn start_session(
     user: &User,
     device: NewDevice<'_>,
 ) -> Result<RawJson, Error> {
+    // Nobody logs in, so no device is made either.
+    if user.locked {
+        return Err(Error::user_locked());
+    }
     let device_id = devices.ensure(&user.user_id, device.device_id, device.display_name).await?;
     let new = NewSession { user, device_id: &device_id, refresh: device.refresh };
     let tokens = accounts.create_session(new).await?;
@@ -227,7 +234,7 @@ fn tokens_json(tokens: &Tokens) -> Value {
 async fn logout(
     State(accounts): State<Accounts>,
     State(devices): State<Devices>,
-    Authed { session, .. }: Authed<logout::v3::Request>,
+    AuthedEvenLocked { session }: AuthedEvenLocked,
 ) -> Result<Matrix<logout::v3::Response>, Error> {
     end_device(&accounts, &devices, &session.user_id, &session.device_id).await?;
     Ok(Matrix(logout::v3::Response::new()))
@@ -236,7 +243,7 @@ async fn logout(
 async fn logout_all(
     State(accounts): State<Accounts>,
     State(devices): State<Devices>,
-    Authed { session, .. }: Authed<logout_all::v3::Request>,
+    AuthedEvenLocked { session }: AuthedEvenLocked,
 ) -> Result<Matrix<logout_all::v3::Response>, Error> {
     for device in devices.list(&session.user_id).await? {
         delete_device(&accounts, &devices, &session.user_id, &device.device_id).await?;

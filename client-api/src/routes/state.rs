@@ -61,6 +61,7 @@ async fn send_state_event(
     State(presence): State<Presence>,
     AuthedRaw { session, path_args, body, .. }: AuthedRaw,
 ) -> Result<RawJson, Error> {
+    gate.may_act(&session)?;
     gate.limit_user(Action::Message, &session)?;
     let (room_id, event_type, state_key) = target(&path_args)?;
     let content: Box<RawValue> = json(&body)?;

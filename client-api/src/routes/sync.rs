@@ -20,7 +20,12 @@ use serde::Deserialize;
 use sync::{Filter, StateAfter, Sync as SyncEngine, V3Request};
 
 use self::ws::Sockets;
-use crate::{error::Error, extract::AuthedRaw, gate::Gate, respond::RawJson};
+use crate::{
+    error::Error,
+    extract::AuthedRaw,
+    gate::{Gate, session_over},
+    respond::RawJson,
+};
 
 pub(super) fn router<S>() -> Router<S>
 where
@@ -111,6 +116,6 @@ async fn sync_events(
     // Logging out ends a poll at once.
     tokio::select! {
         body = sync.v3(request) => Ok(RawJson(body?)),
-        () = accounts.session_ended(session.id) => Err(Error::unknown_token(false)),
+        () = accounts.session_ended(session.id) => Err(session_over(&accounts, &session)),
     }
 }

@@ -144,11 +144,12 @@ async fn last_seen_is_shown_at_once_and_written_later() {
     let (phone, ip) = (device_id!("PHONE"), IpAddr::from([192, 0, 2, 7]));
     server.clock.advance(5000);
     let before = server.store.log().position();
-    server.devices.seen(ada, phone, Some(ip));
-    server.devices.seen(ada, phone, None);
-    server.devices.seen(ada, device_id!("NOT_ONE"), Some(ip));
+    server.devices.seen(ada, phone, Some(ip), Some("phone/1"));
+    server.devices.seen(ada, phone, None, None);
+    server.devices.seen(ada, device_id!("NOT_ONE"), Some(ip), None);
     let device = server.devices.get(ada, phone).await.expect("read").expect("there");
     assert_eq!((device.last_seen_ts, device.last_seen_ip), (Some(START_MS + 5000), Some(ip)));
+    assert_eq!(device.last_seen_user_agent.as_deref(), Some("phone/1"));
     server.devices.flush_seen().await.expect("written");
     assert_eq!(server.store.log().position(), before, "being seen is no news for others");
     server.reopen();

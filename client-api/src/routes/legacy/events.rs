@@ -17,7 +17,7 @@ use storage::Position;
 use sync::Sync as SyncEngine;
 
 use super::{events_of, old_form, own_member, query, take_entries, told, with_room};
-use crate::{error::Error, extract::AuthedRaw, render, respond::RawJson};
+use crate::{error::Error, extract::AuthedRaw, gate::session_over, render, respond::RawJson};
 
 /// Of one room in one answer. Who was away longer starts over with `/initialSync`.
 const EVENTS_MAX: usize = 1000;
@@ -59,7 +59,7 @@ pub(super) async fn events(
     let timeout = query.timeout.map_or(TIMEOUT_DEFAULT, Duration::from_millis).min(TIMEOUT_MAX);
     tokio::select! {
         waited = reader.wait(&from, peeked.as_deref(), timeout) => waited?,
-        () = accounts.session_ended(session.id) => return Err(Error::unknown_token(false)),
+        () = accounts.session_ended(session.id) => return Err(session_over(&accounts, &session)),
     }
     let (chunk, end) = reader.read(&from, peeked).await?;
     let body = json!({ "start": from, "end": end, "chunk": chunk });

@@ -27,6 +27,7 @@ pub(super) const NO_AUTH: End = End::Close { code: 4003, reason: "authentication
 pub(super) const UNKNOWN_TOKEN: End = End::Close { code: 4004, reason: "unknown token" };
 pub(super) const SOFT_LOGOUT: End =
     End::Close { code: 4005, reason: "the access token has expired" };
+pub(super) const LOCKED: End = End::Close { code: 4006, reason: "the account is locked" };
 pub(super) const SLOW: End = End::Close { code: 4008, reason: "slow consumer" };
 pub(super) const TOO_FAST: End = End::Close { code: 4029, reason: "too many frames" };
 pub(super) const TOO_BIG: End = End::Close { code: 1009, reason: "message too big" };
@@ -45,6 +46,9 @@ impl End {
     /// What follows from a refused `auth` in the first frame.
     pub(super) fn of_refused_token(error: &Error) -> Self {
         let body = error.to_json();
+        if body["errcode"] == json!("M_USER_LOCKED") {
+            return LOCKED;
+        }
         if body["errcode"] != json!("M_UNKNOWN_TOKEN") {
             NO_AUTH
         } else if body["soft_logout"] == json!(true) {

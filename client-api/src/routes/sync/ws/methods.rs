@@ -15,7 +15,10 @@ use super::{Pieces, Sockets, frame::Request};
 use crate::{
     error::Error,
     limits::Action,
-    routes::{read_marker::set_fully_read, sync::presence_state, typing::TYPING_DEFAULT},
+    routes::{
+        read_marker::set_fully_read, redact::may_redact, sync::presence_state,
+        typing::TYPING_DEFAULT,
+    },
 };
 
 /// Carries out a request of an authenticated client.
@@ -72,6 +75,7 @@ async fn send(
     txn_id: &TransactionId,
     params: Send,
 ) -> Result<Value, Error> {
+    pieces.gate.may_act(session)?;
     pieces.gate.limit_user(Action::Message, session)?;
     let event_id = pieces
         .rooms
@@ -99,6 +103,7 @@ struct State {
 }
 
 async fn state(pieces: &Pieces, session: &Session, params: State) -> Result<Value, Error> {
+    pieces.gate.may_act(session)?;
     pieces.gate.limit_user(Action::Message, session)?;
     let event_id = pieces
         .rooms
@@ -131,6 +136,8 @@ async fn redact(
     params: Redact,
 ) -> Result<Value, Error> {
     pieces.gate.limit_user(Action::Message, session)?;
+    let (gate, rooms) = (&pieces.gate, &pieces.rooms);
+    may_redact(gate, rooms, session, &params.room_id, &params.event_id).await?;
     let event_id = pieces
         .rooms
         .redact(Redaction {

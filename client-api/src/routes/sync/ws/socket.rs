@@ -23,7 +23,7 @@ use super::{
     FRAME_BYTES_MAX, Pieces, Sockets,
     channel::{Broken, Channel},
     codec::{self, Message, Opcode},
-    end::{End, REPLACED, SLOW, SOFT_LOGOUT, TOO_FAST, UNKNOWN_TOKEN},
+    end::{End, LOCKED, REPLACED, SLOW, SOFT_LOGOUT, TOO_FAST, UNKNOWN_TOKEN},
     frame,
     in_flight::InFlight,
     registry::Place,
@@ -139,7 +139,7 @@ impl Open {
             batch = next_batch(running), if waits => Step::Batch(batch),
             () = sleep_until(deadline) => Step::Timer,
             () = place.replaced() => Step::End(REPLACED),
-            () = ended => Step::End(UNKNOWN_TOKEN),
+            () = ended => Step::End(over(&sockets.inner.pieces, session)),
             () = sockets.inner.pieces.tasks.stopping() => Step::End(End::Restart),
         }
     }
@@ -174,6 +174,11 @@ impl Open {
         socket.running = None;
         socket.close(end).await;
     }
+}
+
+/// Why a session that ended, or is locked, ends its sockets.
+fn over(pieces: &Pieces, session: &Session) -> End {
+    if pieces.accounts.has_session(session.id) { LOCKED } else { UNKNOWN_TOKEN }
 }
 
 impl Socket {
