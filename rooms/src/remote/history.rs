@@ -87,7 +87,12 @@ impl Inner {
         for id in pdu.prev_events() {
             let known = match placing.by_id.get(id) {
                 Some(event) => Some(Arc::clone(event)),
-                None => self.events.get_latest(id).await?.filter(|event| event.was_judged()),
+                // What has a place in another room has none in this.
+                None => self
+                    .events
+                    .get_latest(id)
+                    .await?
+                    .filter(|event| event.was_judged() && event.pdu.room_id() == pdu.room_id()),
             };
             match known {
                 Some(event) => roots.push(self.state_after(&event).await?),

@@ -11,6 +11,7 @@ use super::{
     join_via, public_room, with_bad_signature,
 };
 use crate::{
+    peers::Forged,
     wire::{Answer, Wire, key_of, name},
     world::World,
 };
@@ -93,6 +94,42 @@ async fn the_state_of_the_past_is_not_made_of_another_rooms_events() {
         let event = two.rooms.event_by_id(id).await.unwrap().unwrap();
         let found = two.rooms.state_get(event.state_before, "m.room.topic", "").await.unwrap();
         assert!(found.is_none(), "before {id}");
+    }
+}
+
+/// Hazard A10 again: an event of the past that says it comes after one of another room.
+#[tokio::test]
+async fn the_state_of_the_past_does_not_follow_from_another_rooms_events() {
+    let wire = Wire::default();
+    let (one, two) = (wire.server("one.test"), wire.server("two.test"));
+    let (ada, bob) = (one.user("ada"), two.user("bob"));
+    let (room, other) = (public_room(&one, &ada, "11").await, public_room(&one, &ada, "11").await);
+    messages(&one, &ada, &room, 2).await;
+    for room in [&room, &other] {
+        join_via(&two, &bob, room, &["one.test"]).await.unwrap();
+    }
+    let topic = json!({ "topic": "of the other room" });
+    let elsewhere = one.set(&ada, &other, "m.room.topic", "", topic).await.unwrap();
+    wire.deliver(&[&one, &two]).await;
+    let content = json!({ "msgtype": "m.text", "body": "bridge" });
+    let bridge = Forged::state(&one, &room, &ada, "m.room.message", "", content).await;
+    let bridge = bridge.with(|event| {
+        event.state_key = None;
+        event.prev_events = vec![elsewhere];
+        event.depth = 3;
+    });
+    let bridge = bridge.pdu();
+    let json = bridge.json().clone();
+    wire.corrupt("one.test", move |answer| {
+        if let Answer::Backfilled(pdus) = answer {
+            pdus.push(json.clone());
+        }
+    });
+    read_all(&two, &bob, &room).await.unwrap();
+    assert!(wire.count("backfill") > 0);
+    if let Some(event) = two.rooms.event_by_id(bridge.event_id()).await.unwrap() {
+        let state = two.rooms.state_iter(event.state_before).await.unwrap();
+        assert!(state.iter().all(|(kind, ..)| kind != "m.room.topic"), "{state:?}");
     }
 }
 
