@@ -9,6 +9,7 @@ mod current_state;
 mod format;
 mod found;
 mod gap;
+mod gap_state;
 mod hash;
 mod heal;
 mod order;
@@ -31,7 +32,7 @@ pub(crate) use self::{
     take::Strictness,
 };
 use crate::{Error, RoomView, Rooms, draft::Relay, rooms::Inner};
-use gap::Budget;
+use gap::{Arrival, Budget};
 
 /// What became of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,7 +202,7 @@ impl Inner {
         } else {
             None
         };
-        self.receive(origin, view, pdu, budget).await
+        self.receive(origin, view, pdu, Arrival::Sent, budget).await
     }
 
     /// Steps 4 to 7 for an event that is verified.
@@ -210,12 +211,13 @@ impl Inner {
         origin: &ServerName,
         view: &RoomView,
         pdu: Arc<Pdu>,
+        arrival: Arrival,
         budget: &mut Budget,
     ) -> Result<Received, ReceiveError> {
         if self.has_judged(pdu.event_id()).await? {
             return Ok(Received::Known);
         }
-        let gap_state = self.fetch_context(origin, view, &pdu, budget).await?;
+        let gap_state = self.fetch_context(origin, view, &pdu, arrival, budget).await?;
         let pdu = self.ask_policy(view, pdu, budget).await?;
         let taken =
             self.take(&view.room_id, pdu, gap_state, Relay::Nobody, Strictness::Keep).await?;

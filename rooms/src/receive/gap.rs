@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use events::{Pdu, StateMap};
+use events::Pdu;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use ruma::{OwnedEventId, RoomId, ServerName};
+use ruma::{EventId, OwnedEventId, RoomId, ServerName};
 
 use super::{Dropped, ReceiveError};
 use crate::{
-    Error, EventStatus, RoomView, Root,
+    Error, RoomView, Root,
     commit::Submitted,
     ports::{MissingEvents, RemoteError},
     rooms::Inner,
@@ -18,11 +18,19 @@ use crate::{
 
 /// Events asked for in one `get_missing_events`.
 const PAGE: usize = 20;
-/// Single events are asked for up to this many; beyond it the whole state is.
-const SINGLES_MAX: usize = 50;
 const AT_ONCE: usize = 8;
 /// State and auth chain of one event.
-const STATE_MAX: usize = 400_000;
+pub(super) const STATE_MAX: usize = 400_000;
+
+/// How an event came here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// Its server sent it. What it comes right after is asked for, and believed, from nobody else
+    /// than those who show it.
+    Sent,
+    /// It was asked for, as part of a gap.
+    Missed,
+}
 
 /// What the events of one call may cost. Each kind has its own bound: where a gap is too large to be
 /// filled, there must be something left to learn the state after it.
@@ -62,7 +70,7 @@ impl Budget {
         self.policy = 0;
     }
 
-    fn spend_context(&mut self) -> Result<(), ReceiveError> {
+    pub(super) fn spend_context(&mut self) -> Result<(), ReceiveError> {
         let left = self.contexts.checked_sub(1);
         let too_much = || ReceiveError::MissingContext("too much is missing before it".to_owned());
         self.contexts = left.ok_or_else(too_much)?;
@@ -78,6 +86,7 @@ impl Inner {
         origin: &ServerName,
         view: &RoomView,
         pdu: &Arc<Pdu>,
+        arrival: Arrival,
         budget: &mut Budget,
     ) -> Result<Option<Root>, ReceiveError> {
         if self.has_gap(pdu).await? {
@@ -85,7 +94,7 @@ impl Inner {
         }
         self.fetch_auth_events(origin, view, pdu, budget).await?;
         if self.has_gap(pdu).await? {
-            return self.state_at(origin, view, pdu, budget).await.map(Some);
+            return self.state_across_gap(origin, view, pdu, arrival, budget).await.map(Some);
         }
         Ok(None)
     }
@@ -94,14 +103,16 @@ impl Inner {
     /// has one in another room has none in this.
     pub(crate) async fn has_gap(&self, pdu: &Pdu) -> Result<bool, Error> {
         for id in pdu.prev_events() {
-            let event = self.events.get_latest(id).await?;
-            if !event
-                .is_some_and(|event| event.was_judged() && event.pdu.room_id() == pdu.room_id())
-            {
+            if !self.has_place(pdu.room_id(), id).await? {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    pub(super) async fn has_place(&self, room: &RoomId, id: &EventId) -> Result<bool, Error> {
+        let event = self.events.get_latest(id).await?;
+        Ok(event.is_some_and(|event| event.was_judged() && event.pdu.room_id() == room))
     }
 
     async fn fill_gap(
@@ -132,7 +143,7 @@ impl Inner {
             let Some(left) = budget.events.checked_sub(1) else { break };
             budget.events = left;
             let event_id = event.event_id().clone();
-            match Box::pin(self.receive(origin, view, event, budget)).await {
+            match Box::pin(self.receive(origin, view, event, Arrival::Missed, budget)).await {
                 Ok(_) => {}
                 Err(ReceiveError::LowSpace) => return Err(ReceiveError::LowSpace),
                 Err(error) => tracing::debug!(%error, %event_id, "an ancestor is left out"),
@@ -180,76 +191,8 @@ impl Inner {
         self.fetch_auth_events(server, view, pdu, &mut Budget::default()).await
     }
 
-    /// As part of reading history: the state before an event, from a server that has it.
-    pub(crate) async fn state_before_from(
-        &self,
-        server: &ServerName,
-        view: &RoomView,
-        pdu: &Pdu,
-    ) -> Result<Root, ReceiveError> {
-        self.state_at(server, view, pdu, &mut Budget::default()).await
-    }
-
-    /// The state before the event, as `origin` has it.
-    async fn state_at(
-        &self,
-        origin: &ServerName,
-        view: &RoomView,
-        pdu: &Pdu,
-        budget: &mut Budget,
-    ) -> Result<Root, ReceiveError> {
-        budget.spend_context()?;
-        let remote = &self.ports.remote;
-        let ids =
-            remote.state_ids(origin, &view.room_id, pdu.event_id()).await.map_err(unreachable)?;
-        if ids.state.len() + ids.auth_chain.len() > STATE_MAX {
-            return Err(ReceiveError::MissingContext(
-                "the state before it is too large".to_owned(),
-            ));
-        }
-        let unknown = self.unknown(ids.state.iter().chain(&ids.auth_chain)).await?;
-        let found = if unknown.len() <= SINGLES_MAX {
-            self.fetch_single(origin, view, unknown).await.map_err(unreachable)?
-        } else {
-            let full =
-                remote.state(origin, &view.room_id, pdu.event_id()).await.map_err(unreachable)?;
-            let pdus = full.auth_chain.into_iter().chain(full.state).collect();
-            self.usable(view, pdus, STATE_MAX).await
-        };
-        self.hold_outliers(view.version, found).await?;
-        let state = self.state_of(&view.room_id, &ids.state).await?;
-        if state.is_empty() {
-            return Err(ReceiveError::MissingContext("nothing before it can be had".to_owned()));
-        }
-        Ok(self.new_root(state)?)
-    }
-
-    /// The state that these events of the room make; those that are not known or were rejected are
-    /// left out.
-    pub(crate) async fn state_of(
-        &self,
-        room: &RoomId,
-        ids: &[OwnedEventId],
-    ) -> Result<StateMap, Error> {
-        let mut state = StateMap::new();
-        for id in ids {
-            let Some(event) = self.events.get_latest(id).await? else {
-                tracing::warn!(event_id = %id, "an event of a state could not be had");
-                continue;
-            };
-            if event.status == EventStatus::Rejected || event.pdu.room_id() != room {
-                continue;
-            }
-            if let Some(state_key) = event.pdu.state_key() {
-                let key = (event.pdu.event_type().to_owned(), state_key.to_owned());
-                state.insert(key, id.clone());
-            }
-        }
-        Ok(state)
-    }
-
     /// What the server does not have, or does not give, is left out. Fails if it does not answer.
-    async fn fetch_single(
+    pub(super) async fn fetch_single(
         &self,
         origin: &ServerName,
         view: &RoomView,
@@ -272,7 +215,12 @@ impl Inner {
     }
 
     /// Those of the answer that are events of the room.
-    async fn usable(&self, view: &RoomView, mut pdus: Vec<Bytes>, limit: usize) -> Vec<Arc<Pdu>> {
+    pub(super) async fn usable(
+        &self,
+        view: &RoomView,
+        mut pdus: Vec<Bytes>,
+        limit: usize,
+    ) -> Vec<Arc<Pdu>> {
         pdus.truncate(limit);
         let checked = self.verified(view.version, &view.room_id, pdus).await;
         let log = |dropped: &Dropped| {
@@ -282,6 +230,6 @@ impl Inner {
     }
 }
 
-fn unreachable(error: RemoteError) -> ReceiveError {
+pub(super) fn unreachable(error: RemoteError) -> ReceiveError {
     ReceiveError::MissingContext(error.to_string())
 }

@@ -16,7 +16,7 @@ use rooms::{
     ports::{FullState, Ports, SentJoin, StateIds, Template},
     stream,
 };
-use ruma::{OwnedServerName, RoomId, ServerName};
+use ruma::{EventId, OwnedEventId, OwnedServerName, RoomId, ServerName};
 use serde_json::value::RawValue;
 use stdx::{ManualClock, Rng};
 use storage::{Position, Store};
@@ -47,7 +47,7 @@ pub(crate) enum Answer {
     Recommended(Box<RawValue>),
 }
 
-type Mischief = Arc<dyn Fn(&mut Answer) + Send + Sync>;
+pub(crate) type Mischief = Arc<dyn Fn(&mut Answer) + Send + Sync>;
 
 /// A request: the name of the port's function, and who is asked.
 pub(crate) type Call = (&'static str, OwnedServerName);
@@ -67,6 +67,8 @@ struct State {
     down: HashSet<OwnedServerName>,
     mischief: HashMap<OwnedServerName, Mischief>,
     gates: HashMap<&'static str, Arc<Gate>>,
+    /// Events at which no server knows the state.
+    stateless: HashSet<OwnedEventId>,
     calls: Vec<Call>,
     relayed: HashMap<OwnedServerName, Position>,
 }
@@ -145,8 +147,18 @@ impl Wire {
         self.0.lock().mischief.insert(name(server), Arc::new(alter));
     }
 
+    /// What the server's answers pass through.
+    pub(crate) fn mischief(&self, server: &str) -> Mischief {
+        self.0.lock().mischief.get(&*name(server)).cloned().unwrap_or_else(|| Arc::new(|_| {}))
+    }
+
     pub(crate) fn mend(&self, server: &str) {
         self.0.lock().mischief.remove(&*name(server));
+    }
+
+    /// No server says what the state is before this event.
+    pub(crate) fn hide_state_at(&self, event: &EventId) {
+        self.0.lock().stateless.insert(event.to_owned());
     }
 
     /// Answers to these requests are held back, after they had their effect, until the gate opens.

@@ -1,11 +1,13 @@
 //! What an event builds on is missing: it is asked for, and what cannot be had leads to no wrong
 //! state.
 
+use bytes::Bytes;
+use events::{Pdu, RoomVersion};
 use rooms::ReceiveError;
-use ruma::OwnedEventId;
+use ruma::{EventId, OwnedEventId};
 use serde_json::json;
 
-use super::{KINDS, Scene, VERSIONS, accepted, is_shown, messages, pdu_of, view};
+use super::{KINDS, Scene, VERSIONS, accepted, history, is_shown, messages, pdu_of, view};
 use crate::{
     peers::snapshot,
     wire::{Answer, name},
@@ -158,6 +160,99 @@ async fn an_event_whose_past_cannot_be_had_leaves_nothing_behind() {
         assert!(accepted(&scene.hand_to_two(&[last]).await[0]), "{case}");
         assert!(is_shown(two, bob, room, &missed[0]).await, "{case}");
     }
+}
+
+/// Of what is missing before an event, this is given and nothing else.
+fn give_only(scene: &Scene, version: &str, given: &EventId) {
+    let (version, given) = (RoomVersion::parse(version).unwrap(), given.to_owned());
+    scene.wire.corrupt("one.test", move |answer| {
+        if let Answer::Missing(events) = answer {
+            let id =
+                |json: &Bytes| Pdu::from_json(json.clone(), version).unwrap().event_id().clone();
+            events.retain(|json| id(json) == given);
+        }
+    });
+}
+
+/// A server may have taken in an event without knowing the state before it, as it would say itself.
+#[tokio::test]
+async fn where_no_state_is_known_before_an_event_that_after_its_ancestors_may_be() {
+    for (version, guests) in KINDS.map(|version| (version, 0)).into_iter().chain([("11", 80)]) {
+        let case = format!("version {version}, {guests} guests");
+        let scene = Scene::new(version).await;
+        let Scene { wire, one, two, ada, bob, room } = &scene;
+        for n in 0..guests {
+            one.join(&one.user(&format!("guest{n}")), room).await.unwrap();
+        }
+        let (topic, title) = (json!({ "topic": "missed" }), json!({ "name": "the hole" }));
+        one.set(ada, room, "m.room.topic", "", topic.clone()).await.unwrap();
+        let hole = one.set(ada, room, "m.room.name", "", title.clone()).await.unwrap();
+        let (given, last) = miss(&scene, 1).await;
+        give_only(&scene, version, &given[0]);
+        for id in [&given[0], &last] {
+            wire.hide_state_at(id);
+        }
+        scene.deliver().await;
+        assert_eq!(two.current(room, "m.room.topic", "").await, Some(topic), "{case}");
+        assert_eq!(two.current(room, "m.room.name", "").await, Some(title), "{case}");
+        scene.assert_same_state(&case).await;
+        let calls = (wire.count("state_ids"), wire.count("state"));
+        assert_eq!(calls, (2, usize::from(guests > 0)), "{case}");
+        let known = history(two, bob, room).await;
+        for id in [&given[0], &last, &hole] {
+            assert!(known.iter().any(|event| event.event_id() == id), "{case}: {id}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_ancestor_that_is_not_given_is_no_place_to_know_the_state_at() {
+    let scene = Scene::new("11").await;
+    let Scene { wire, one, two, ada, bob, room } = &scene;
+    let title = json!({ "name": "the hole" });
+    let hole = one.set(ada, room, "m.room.name", "", title).await.unwrap();
+    let (given, last) = miss(&scene, 1).await;
+    let before = snapshot(two, room).await;
+    give_only(&scene, "11", &given[0]);
+    let gives = wire.mischief("one.test");
+    wire.corrupt("one.test", move |answer| match answer {
+        Answer::Event(json) => *json = Bytes::from_static(b"{}"),
+        other => gives(other),
+    });
+    for id in [&given[0], &last] {
+        wire.hide_state_at(id);
+    }
+    let outcomes = scene.hand_to_two(std::slice::from_ref(&last)).await;
+    let result = &outcomes[0].result;
+    assert!(matches!(result, Err(ReceiveError::MissingContext(_))), "{result:?}");
+    // At the last event, at the one before it and at the hole.
+    assert_eq!(wire.count("state_ids"), 3);
+    assert_eq!(snapshot(two, room).await, before);
+    assert!(two.current(room, "m.room.name", "").await.is_none());
+    wire.mend("one.test");
+    assert!(accepted(&scene.hand_to_two(&[last]).await[0]));
+    assert!(is_shown(two, bob, room, &hole).await);
+}
+
+/// A server that does not show what its own event comes right after is not asked what the state is
+/// there.
+#[tokio::test]
+async fn whoever_hides_what_an_event_comes_after_does_not_say_the_state_there() {
+    let scene = Scene::new("11").await;
+    let Scene { wire, two, room, .. } = &scene;
+    let (missed, last) = miss(&scene, 2).await;
+    let before = snapshot(two, room).await;
+    wire.corrupt("one.test", |answer| {
+        if let Answer::Missing(events) = answer {
+            events.clear();
+        }
+    });
+    wire.hide_state_at(&last);
+    let outcomes = scene.hand_to_two(std::slice::from_ref(&last)).await;
+    let result = &outcomes[0].result;
+    assert!(matches!(result, Err(ReceiveError::MissingContext(_))), "{result:?}");
+    assert_eq!(wire.count("state_ids"), 1, "not at {}", missed[1]);
+    assert_eq!(snapshot(two, room).await, before);
 }
 
 /// The state before the event is asked for event by event, and the connection breaks half-way.

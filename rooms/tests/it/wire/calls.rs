@@ -49,6 +49,11 @@ impl Caller {
         answer.map_err(|error| refusal(server, &error))
     }
 
+    fn check_state_at(&self, event: &EventId) -> Result<(), Error> {
+        let is_hidden = self.wire.0.lock().stateless.contains(event);
+        if is_hidden { Err(Error::NotFound("the state")) } else { Ok(()) }
+    }
+
     fn alter(&self, server: &ServerName, mut answer: Answer) -> Answer {
         let mischief = self.wire.0.lock().mischief.get(server).cloned();
         if let Some(mischief) = mischief {
@@ -144,6 +149,7 @@ impl RemoteServers for Caller {
         event: &'a EventId,
     ) -> Remote<'a, StateIds> {
         answered!(self, "state_ids", server, StateIds, async |peer: Rooms| {
+            self.check_state_at(event)?;
             let state = peer.peer_state(&self.from, room, event).await?;
             Ok(StateIds { state: ids(&state.state), auth_chain: ids(&state.auth_chain) })
         })
@@ -156,6 +162,7 @@ impl RemoteServers for Caller {
         event: &'a EventId,
     ) -> Remote<'a, FullState> {
         answered!(self, "state", server, State, async |peer: Rooms| {
+            self.check_state_at(event)?;
             let state = peer.peer_state(&self.from, room, event).await?;
             Ok(FullState { state: pdus(&state.state), auth_chain: pdus(&state.auth_chain) })
         })
