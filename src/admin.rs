@@ -30,6 +30,7 @@ pub(crate) enum Request {
     Deactivate { user: String, erase: bool },
     CreateToken { token: Option<String>, uses: Option<u32>, expires_at: Option<u64> },
     Backup { file: PathBuf },
+    Reports { forget: bool },
     Verify,
 }
 
@@ -81,8 +82,27 @@ pub(crate) async fn execute(
             Ok(token.token)
         }
         Request::Backup { file } => backup(state, file, progress).await,
+        Request::Reports { forget } => reports(state, forget).await,
         Request::Verify => verify(state, progress).await,
     }
+}
+
+/// A line for each.
+async fn reports(state: &AppState, forget: bool) -> anyhow::Result<String> {
+    let accounts = &state.accounts;
+    let reports = if forget { accounts.take_reports().await? } else { accounts.reports().await? };
+    let lines = reports.iter().map(|report| {
+        let what = match &report.reported {
+            accounts::Reported::Room(room) => format!("room {room}"),
+            accounts::Reported::Event(room, event) => format!("event {event} in {room}"),
+            accounts::Reported::User(user) => format!("user {user}"),
+        };
+        let reason = report.reason.as_deref().unwrap_or_default();
+        // Whoever wrote the reason does not decide where a line ends.
+        format!("{} {} reports {what}: {reason:?}", report.ts, report.reporter)
+    });
+    let lines: Vec<_> = lines.collect();
+    Ok(if lines.is_empty() { "nothing was reported".to_owned() } else { lines.join("\n") })
 }
 
 async fn existing(state: &AppState, user: &str) -> anyhow::Result<OwnedUserId> {

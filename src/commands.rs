@@ -31,6 +31,12 @@ enum Command {
     /// Registration tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// What users reported; works while the region runs, too.
+    Reports {
+        /// Forget what is printed.
+        #[arg(long)]
+        forget: bool,
+    },
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -105,6 +111,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve => serve::run(&config),
         Command::User(command) => admin::user(&config, command),
         Command::Token(command) => admin::token(&config, command),
+        Command::Reports { forget } => admin::reports(&config, forget),
         Command::Config(_) => {
             println!("the configuration is valid");
             Ok(())

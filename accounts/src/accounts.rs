@@ -19,6 +19,7 @@ use crate::{
     profiles::Profile,
     registrations::Registrations,
     remote_profiles::RemoteProfiles,
+    reports::ReportCounts,
     sessions::SessionTable,
     shared_secret::Nonces,
     store::{AccountStore, StoreError},
@@ -57,6 +58,8 @@ pub(crate) struct Inner {
     /// Spending registration tokens and changing their number.
     pub(crate) registration_tokens: Mutex<()>,
     pub(crate) remote_profiles: OnceLock<Arc<dyn RemoteProfiles>>,
+    /// `None` until they are counted.
+    pub(crate) reports: Mutex<Option<ReportCounts>>,
     hasher: RandomState,
     locks: Vec<Mutex<()>>,
 }
@@ -97,6 +100,7 @@ impl Accounts {
                 push_rules: Cache::new(CACHED_PUSH_RULES),
                 registration_tokens: Mutex::default(),
                 remote_profiles: OnceLock::new(),
+                reports: Mutex::default(),
                 hasher: RandomState::new(),
                 locks: (0..LOCKS).map(|_| Mutex::default()).collect(),
                 config,

@@ -23,6 +23,7 @@ mod registration_tokens;
 mod registrations;
 mod remote_profiles;
 mod replaced_rooms;
+mod reports;
 mod sessions;
 mod shared_secret;
 mod store;
@@ -45,6 +46,7 @@ pub use profiles::{Profile, ProfileError};
 pub use push_rules::PushRulesError;
 pub use registration_tokens::{NewRegistrationToken, RegistrationToken, RegistrationTokenError};
 pub use remote_profiles::{ProfileFields, RemoteProfiles};
+pub use reports::{Report, ReportError, Reported};
 pub use sessions::{
     EndSessions, NewSession, RefreshError, Session, SessionError, SessionId, TokenError, Tokens,
 };

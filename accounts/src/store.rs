@@ -3,11 +3,13 @@
 mod account_data;
 mod identity;
 mod profiles;
+mod reports;
 mod sessions;
 
 pub(crate) use account_data::AccountDataRow;
 pub(crate) use identity::{KeyRecord, RegistrationTokenRecord, UserRecord};
 pub(crate) use profiles::ProfileRecord;
+pub(crate) use reports::{ReportKey, ReportRecord};
 pub(crate) use sessions::SessionRecord;
 use storage::Store;
 

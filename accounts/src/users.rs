@@ -71,6 +71,16 @@ pub enum RegisterError {
     Store(#[from] StoreError),
 }
 
+/// Deployed clients show a name, and deployed servers give everybody one to begin with.
+fn first_profile(user_id: &UserId, guest: bool) -> ProfileRecord {
+    let mut profile = ProfileRecord::default();
+    if !guest {
+        let name = serde_json::to_string(user_id.localpart()).expect("text serialises");
+        profile.fields.insert("displayname".to_owned(), name);
+    }
+    profile
+}
+
 impl Accounts {
     pub async fn register(&self, user: NewUser<'_>) -> Result<User, RegisterError> {
         let inner = &self.inner;
@@ -146,7 +156,11 @@ impl Accounts {
             if store.latest_user(user_id).await?.is_some() {
                 return Ok(false);
             }
-            store.create_user(user_id, record).map_err(StoreError::from)?
+            let profile = first_profile(user_id, record.guest);
+            let created = store.create_user(user_id, record, &profile).map_err(StoreError::from)?;
+            // Nobody of this name was there, and somebody may have looked.
+            self.inner.profiles.remove(user_id);
+            created
         };
         match created.await {
             Ok(_) => Ok(true),

@@ -14,6 +14,7 @@ mod legacy;
 mod media;
 mod membership;
 mod message;
+mod mutual_rooms;
 mod openid;
 mod presence;
 mod profile;
@@ -23,6 +24,7 @@ mod read_marker;
 mod receipt;
 mod redact;
 mod relations;
+mod report;
 mod room;
 mod room_keys;
 mod session;
@@ -92,6 +94,7 @@ where
         .merge(media::router())
         .merge(membership::router())
         .merge(message::router())
+        .merge(mutual_rooms::router())
         .merge(openid::router())
         .merge(presence::router())
         .merge(profile::router())
@@ -101,6 +104,7 @@ where
         .merge(receipt::router())
         .merge(redact::router())
         .merge(relations::router())
+        .merge(report::router())
         .merge(room::router())
         .merge(room_keys::router())
         .merge(session::router())

@@ -33,6 +33,10 @@ pub(super) fn token(config: &Config, command: TokenCommand) -> anyhow::Result<()
     carry_out(config, Request::CreateToken { token, uses, expires_at }, |_| ())
 }
 
+pub(super) fn reports(config: &Config, forget: bool) -> anyhow::Result<()> {
+    carry_out(config, Request::Reports { forget }, |_| ())
+}
+
 /// Prints the outcome's line.
 pub(super) fn carry_out(
     config: &Config,

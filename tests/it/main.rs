@@ -3,6 +3,7 @@
 mod accounts;
 mod bad_input;
 mod closing;
+mod contacts;
 mod delegation;
 mod edge;
 mod elsewhere;

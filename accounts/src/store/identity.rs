@@ -4,7 +4,10 @@ use ruma::UserId;
 use serde::{Deserialize, Serialize};
 use storage::{Batch, CommitError, First, Pending, Range, Table, Versioned};
 
-use super::{AccountStore, StoreError};
+use super::{
+    AccountStore, StoreError,
+    profiles::{ProfileRecord, ProfilesTable},
+};
 
 /// There are few registration tokens and keys: each kind has one partition.
 const ONLY: u8 = 0;
@@ -136,10 +139,12 @@ impl AccountStore {
         &self,
         user_id: &UserId,
         record: &UserRecord,
+        profile: &ProfileRecord,
     ) -> Result<Pending, CommitError> {
         let mut batch = Batch::new();
         batch.if_absent::<UsersTable>(&user_id, ());
         batch.put::<UsersTable>(&user_id, (), record);
+        batch.put::<ProfilesTable>(&user_id, (), profile);
         self.0.submit(batch)
     }
 

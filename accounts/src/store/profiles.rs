@@ -23,7 +23,7 @@ impl Versioned for ProfileRecord {
 }
 
 /// By user.
-struct ProfilesTable;
+pub(super) struct ProfilesTable;
 
 impl Table for ProfilesTable {
     const NAME: &'static str = "profiles";

@@ -3,6 +3,7 @@
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#account-registration-and-management
 
 mod register;
+mod third_party;
 
 use accounts::{
     Accounts, EndSessions, NewUser, RegisterError, SharedSecretRequest, Stage, UsernameError,
@@ -16,9 +17,7 @@ use devices::Devices;
 use rooms::Rooms;
 use ruma::{
     DeviceId, UserId,
-    api::client::account::{
-        check_registration_token_validity, get_3pids, get_username_availability, whoami,
-    },
+    api::client::account::{check_registration_token_validity, get_username_availability, whoami},
     events::room::member::MembershipState,
 };
 use serde::Deserialize;
@@ -48,7 +47,7 @@ where
         .endpoint::<check_registration_token_validity::v1::Request, _, _>(
             check_registration_token_validity,
         )
-        .endpoint::<get_3pids::v3::Request, _, _>(get_3pids)
+        .merge(third_party::router())
         .endpoint::<get_username_availability::v3::Request, _, _>(get_username_availability)
         .endpoint::<whoami::v3::Request, _, _>(whoami)
         .route(
@@ -139,13 +138,6 @@ async fn whoami(
         device_id: Some(session.device_id),
         is_guest: session.guest,
     })
-}
-
-/// Nothing can be added on this server yet, so the list is empty.
-async fn get_3pids(
-    Authed { .. }: Authed<get_3pids::v3::Request>,
-) -> Matrix<get_3pids::v3::Response> {
-    Matrix(get_3pids::v3::Response { threepids: Vec::new() })
 }
 
 async fn change_password(

@@ -63,6 +63,19 @@ impl Rooms {
         Ok(joined.map(|room| room.room_id).collect())
     }
 
+    /// The rooms that both are joined to, in the order of their ids.
+    pub async fn mutual_rooms(
+        &self,
+        local: &UserId,
+        other: &UserId,
+    ) -> Result<Vec<OwnedRoomId>, Error> {
+        let others: BTreeSet<_> = self.joined_rooms(other).await?.into_iter().collect();
+        let mut rooms = self.joined_rooms(local).await?;
+        rooms.retain(|room| others.contains(room));
+        rooms.sort();
+        Ok(rooms)
+    }
+
     /// Joined members of a room, of whatever servers, at most `limit`.
     pub async fn joined_users(
         &self,
