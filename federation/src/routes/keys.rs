@@ -32,6 +32,7 @@ where
         .route("/_matrix/key/v2/server", get(get_server_keys))
         .route("/_matrix/key/v2/server/{key_id}", get(get_server_keys))
         .route("/_matrix/key/v2/query/{server_name}", get(get_remote_server_keys))
+        .route("/_matrix/key/v2/query/{server_name}/{key_id}", get(get_remote_server_key))
         .route("/_matrix/key/v2/query", post(get_remote_server_keys_batch))
 }
 
@@ -51,6 +52,17 @@ async fn get_remote_server_keys(
     request: Plain,
 ) -> Result<RawJson, Error> {
     let [server] = request.path()?;
+    let server: &ServerName = id(server)?;
+    let criteria: Criteria = request.query()?;
+    answer(&inbound, vec![(server.to_owned(), criteria)]).await
+}
+
+/// As it was before v1.2, and is still asked: all keys are told, whichever is named.
+async fn get_remote_server_key(
+    State(inbound): State<Inbound>,
+    request: Plain,
+) -> Result<RawJson, Error> {
+    let [server, _key_id] = request.path()?;
     let server: &ServerName = id(server)?;
     let criteria: Criteria = request.query()?;
     answer(&inbound, vec![(server.to_owned(), criteria)]).await

@@ -6,6 +6,7 @@ use ruma::{CanonicalJsonObject, ServerName};
 use serde_json::{Value, json};
 
 use super::{
+    event::segment,
     home::{Answer, Home, NAME},
     peer::{DAY_MS, KEY, Peer},
 };
@@ -51,6 +52,11 @@ async fn documents_of_others_are_passed_on_with_our_signature() {
     assert_eq!(document["server_name"], "a.test");
     assert!(is_signed(&document, "a.test", &document["verify_keys"]));
     assert!(is_signed(&document, NAME, &ours));
+    // Before v1.2 a key was named, and some still do.
+    for key in [KEY, "ed25519:other"] {
+        let path = format!("query/a.test/{}", segment(key));
+        assert_eq!(get(&home, &path).await.ok()["server_keys"][0], document, "{key}");
+    }
     let body = json!({ "server_keys": { "a.test": {}, "b.test": { KEY: {} }, NAME: {}, "none.test": {} } });
     let found = post(&home, &body).await.ok();
     let mut names: Vec<&str> = found["server_keys"]
