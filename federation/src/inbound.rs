@@ -13,8 +13,11 @@ use stdx::{SharedClock, Tasks};
 use storage::Store;
 
 use crate::{
-    DeviceLists, KeyRing, Sender, admission::Admission, error::Error, transactions::Transactions,
-    x_matrix::XMatrix,
+    DeviceLists, KeyRing, Sender,
+    admission::Admission,
+    error::Error,
+    transactions::Transactions,
+    x_matrix::{Unusable, XMatrix},
 };
 
 /// Headers of one request that are looked at: there is one for each key of its server, and each can
@@ -94,10 +97,16 @@ impl Inbound {
         let mut problem = Error::unauthorized("Missing or malformed Authorization header");
         let mut claimed = Vec::new();
         let headers = headers.get_all(header::AUTHORIZATION).iter().take(HEADERS_MAX);
-        for header in headers.filter_map(|value| XMatrix::parse(value.to_str().ok()?)) {
-            match self.check_names(&header) {
-                Ok(()) => claimed.push(header),
-                Err(error) => problem = error,
+        for header in headers.filter_map(|value| value.to_str().ok()).map(XMatrix::parse) {
+            match header {
+                Ok(header) => match self.check_names(&header) {
+                    Ok(()) => claimed.push(header),
+                    Err(error) => problem = error,
+                },
+                Err(Unusable::Origin) => {
+                    problem = Error::invalid_param("The request's origin is no server name");
+                }
+                Err(Unusable::Malformed) => {}
             }
         }
         if claimed.is_empty() { Err(problem) } else { Ok(claimed) }

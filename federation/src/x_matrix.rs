@@ -20,9 +20,44 @@ pub(crate) struct XMatrix {
     pub(crate) sig: String,
 }
 
+/// Why a header says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// It is of another scheme, lacks something, or names us by what is no name.
+    Malformed,
+    /// `origin` is no server name.
+    Origin,
+}
+
+struct Parameters {
+    origin: String,
+    destination: Option<String>,
+    key: String,
+    sig: String,
+}
+
 impl XMatrix {
-    /// `None` if it is of another scheme, or lacks something.
-    pub(crate) fn parse(header: &str) -> Option<Self> {
+    pub(crate) fn parse(header: &str) -> Result<Self, Unusable> {
+        let found = Parameters::read(header).ok_or(Unusable::Malformed)?;
+        let Parameters { origin, destination, key, sig } = found;
+        let destination = destination.map(ServerName::parse).transpose();
+        let destination = destination.map_err(|_| Unusable::Malformed)?;
+        let origin = ServerName::parse(origin).map_err(|_| Unusable::Origin)?;
+        Ok(Self { origin, destination, key, sig })
+    }
+
+    pub(crate) fn to_header(&self) -> String {
+        let mut header = format!("X-Matrix origin=\"{}\"", self.origin);
+        if let Some(destination) = &self.destination {
+            let _infallible = write!(header, ",destination=\"{destination}\"");
+        }
+        let _infallible = write!(header, ",key=\"{}\",sig=\"{}\"", self.key, self.sig);
+        header
+    }
+}
+
+impl Parameters {
+    fn read(header: &str) -> Option<Self> {
         let (scheme, rest) = header.trim_start_matches([' ', '\t']).split_once([' ', '\t'])?;
         if !scheme.eq_ignore_ascii_case("X-Matrix") {
             return None;
@@ -51,24 +86,7 @@ impl XMatrix {
                 return None;
             }
         }
-        Some(Self {
-            origin: ServerName::parse(origin?).ok()?,
-            destination: match destination {
-                Some(name) => Some(ServerName::parse(name).ok()?),
-                None => None,
-            },
-            key: key?,
-            sig: sig?,
-        })
-    }
-
-    pub(crate) fn to_header(&self) -> String {
-        let mut header = format!("X-Matrix origin=\"{}\"", self.origin);
-        if let Some(destination) = &self.destination {
-            let _infallible = write!(header, ",destination=\"{destination}\"");
-        }
-        let _infallible = write!(header, ",key=\"{}\",sig=\"{}\"", self.key, self.sig);
-        header
+        Some(Self { origin: origin?, destination, key: key?, sig: sig? })
     }
 }
 
@@ -96,7 +114,7 @@ fn value(text: &str) -> Option<(String, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::XMatrix;
+    use super::{Unusable, XMatrix};
 
     #[test]
     fn headers_are_read_however_they_are_written() {
@@ -114,7 +132,7 @@ mod tests {
             r#"X-Matrix origin="a.test" ,destination="b.test"	,key="ed25519:1",sig="c+\/g""#,
             r#"X-Matrix new="x,y=\"z\"",origin="a\.test",destination="b.test",key="ed25519:1",sig="c+/g""#,
         ] {
-            assert_eq!(XMatrix::parse(same).as_ref(), Some(&expected), "{same}");
+            assert_eq!(XMatrix::parse(same).as_ref(), Ok(&expected), "{same}");
         }
     }
 
@@ -138,8 +156,6 @@ mod tests {
             r#"X-Matrix origin="a.test",origin="b.test",key="ed25519:1",sig="x""#,
             r#"X-Matrix origin="a.test,key="ed25519:1",sig="x""#,
             r#"X-Matrix origin="a.test"x,key="ed25519:1",sig="x""#,
-            r#"X-Matrix origin="",key="ed25519:1",sig="x""#,
-            r#"X-Matrix origin="a b",key="ed25519:1",sig="x""#,
             r#"X-Matrix origin="a.test",destination="",key="ed25519:1",sig="x""#,
             r#"X-Matrix origin="a.test",Origin="a.test",key="ed25519:1",sig="x""#,
             r#"X-Matrix origin="a.test",key="ed25519:1",sig="x",sig=y"#,
@@ -148,15 +164,29 @@ mod tests {
             r#"X-Matrix origin="a.test";key="ed25519:1";sig="x""#,
             r#"X-Matrix origin="a.test" key="ed25519:1" sig="x""#,
             r#"X-Matrixorigin="a.test",key="ed25519:1",sig="x""#,
-            r#"X-Matrix origin=user@a.test,key=ed25519:1,sig=x"#,
-            r#"X-Matrix origin=a.test/b,key=ed25519:1,sig=x"#,
-            r#"X-Matrix origin="a.test\"",key="ed25519:1",sig="x""#,
-            r#"X-Matrix origin=a.test:99999,key=ed25519:1,sig=x"#,
             r#"X-Matrix origin="a.test",key="ed25519:1",signature="x""#,
         ] {
-            assert_eq!(XMatrix::parse(bad), None, "{bad}");
+            assert_eq!(XMatrix::parse(bad), Err(Unusable::Malformed), "{bad}");
         }
     }
+
+    #[test]
+    fn what_is_no_server_name_is_told_apart() {
+        for bad in [
+            "",
+            "a b",
+            "user@a.test",
+            "a.test/b",
+            "a.test:99999",
+            "a.test:http",
+            ":1",
+            r#"a.test\""#,
+        ] {
+            let header = format!(r#"X-Matrix origin="{bad}",key="ed25519:1",sig="x""#);
+            assert_eq!(XMatrix::parse(&header), Err(Unusable::Origin), "{bad}");
+        }
+    }
+
     #[test]
     fn what_stands_behind_many_parameters_is_not_overlooked() {
         let header = |unknown| {
@@ -164,9 +194,9 @@ mod tests {
             format!("X-Matrix origin=a.test,key=ed25519:1,sig=x{unknown},origin=b.test")
         };
         for unknown in [0, 12, 13, 5000] {
-            assert_eq!(XMatrix::parse(&header(unknown)), None, "{unknown}");
+            assert_eq!(XMatrix::parse(&header(unknown)), Err(Unusable::Malformed), "{unknown}");
         }
         let many = "X-Matrix origin=a.test,key=ed25519:1,sig=x,a=1,b=2,c=3,d=4,e=5,f=6,g=7";
-        assert!(XMatrix::parse(many).is_some());
+        assert!(XMatrix::parse(many).is_ok());
     }
 }
