@@ -213,10 +213,23 @@ impl Error {
     fn from_remote(error: rooms::ports::RemoteError, text: String) -> Self {
         use rooms::ports::RemoteError as E;
         match error {
-            E::Refused { status, errcode, message, .. } if (400..500).contains(&status) => {
+            // "SHOULD fail with a 5xx error rather than being passed through": what was wrong is
+            // what this server sent.
+            E::Refused { errcode, .. }
+                if ["M_INVALID_PARAM", "M_MISSING_PARAM"].contains(&&*errcode) =>
+            {
+                Self::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", text)
+            }
+            E::Refused { status, errcode, message, room_version, .. }
+                if (400..500).contains(&status) =>
+            {
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
                 let errcode = if errcode.is_empty() { "M_UNKNOWN".to_owned() } else { errcode };
-                Self::new(status, errcode, message)
+                let error = Self::new(status, errcode, message);
+                match room_version {
+                    Some(version) => error.with("room_version", version),
+                    None => error,
+                }
             }
             _ => Self::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", text),
         }
@@ -237,7 +250,7 @@ impl From<rooms::Error> for Error {
                 Self::new(StatusCode::BAD_REQUEST, "M_UNABLE_TO_GRANT_JOIN", text)
             }
             E::BadJson(_) => Self::bad_json(text),
-            E::InvalidParam(_) => Self::invalid_param(text),
+            E::InvalidParam(_) | E::BadSignature(_) => Self::invalid_param(text),
             E::TooLarge(_) => Self::too_large(text),
             E::UnsupportedRoomVersion(_) => {
                 Self::new(StatusCode::BAD_REQUEST, "M_UNSUPPORTED_ROOM_VERSION", text)
@@ -350,6 +363,39 @@ impl From<accounts::SharedSecretError> for Error {
             E::Disabled => Self::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", text),
             E::Nonce | E::Nul => Self::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", text),
             E::Mac => Self::forbidden(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rooms::ports::RemoteError;
+    use serde_json::json;
+
+    use super::Error;
+
+    #[test]
+    fn what_another_server_refuses_is_refused_for_its_reason() {
+        for (status, errcode, expected) in [
+            (403, "M_FORBIDDEN", (403, "M_FORBIDDEN")),
+            (400, "M_INCOMPATIBLE_ROOM_VERSION", (400, "M_INCOMPATIBLE_ROOM_VERSION")),
+            (404, "", (404, "M_UNKNOWN")),
+            (302, "M_FOUND", (502, "M_UNKNOWN")),
+            // What was wrong is what this server sent, not what the client did.
+            (400, "M_INVALID_PARAM", (502, "M_UNKNOWN")),
+            (400, "M_MISSING_PARAM", (502, "M_UNKNOWN")),
+        ] {
+            let refused = RemoteError::Refused {
+                server: ruma::owned_server_name!("there.test"),
+                status,
+                errcode: errcode.to_owned(),
+                message: "no".to_owned(),
+                room_version: Some("org.x".to_owned()),
+            };
+            let error = Error::from(rooms::Error::Remote(refused));
+            assert_eq!((error.status.as_u16(), error.errcode()), expected, "{status} {errcode}");
+            let version = (expected.0 != 502).then_some("org.x");
+            assert_eq!(error.to_json()["room_version"], json!(version), "{status} {errcode}");
         }
     }
 }

@@ -117,7 +117,9 @@ impl From<rooms::Error> for Error {
             }
             E::BadJson(_) => Self::bad_json(text),
             E::TooLarge(_) => Self::too_large(text),
+            // "servers SHOULD return M_INVALID_PARAM" for a signature too.
             E::InvalidParam(_)
+            | E::BadSignature(_)
             | E::BadAlias(_)
             | E::BadRelation(_)
             | E::DuplicateAnnotation

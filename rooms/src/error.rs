@@ -25,6 +25,9 @@ pub enum Error {
     UnableToAuthoriseJoin,
     #[error("{0}")]
     BadJson(String),
+    /// An event lacks a signature that it needs, or has a wrong one.
+    #[error("{0}")]
+    BadSignature(String),
     #[error("{0}")]
     InvalidParam(String),
     #[error("{0}")]
@@ -79,6 +82,16 @@ impl From<events::AuthError> for Error {
         match error {
             events::AuthError::Forbidden(reason) => Self::Forbidden(reason),
             missing @ events::AuthError::MissingEvent(_) => Self::Internal(missing.to_string()),
+        }
+    }
+}
+
+/// Of events that others hand in.
+impl From<events::FormatError> for Error {
+    fn from(error: events::FormatError) -> Self {
+        match error {
+            events::FormatError::TooLarge => Self::TooLarge(error.to_string()),
+            other => Self::BadJson(other.to_string()),
         }
     }
 }

@@ -34,6 +34,8 @@ pub enum RemoteError {
         /// Empty if the body had none.
         errcode: String,
         message: String,
+        /// What `M_INCOMPATIBLE_ROOM_VERSION` says the room has.
+        room_version: Option<String>,
     },
     /// The answer is not what the specification says, or larger than what is accepted.
     #[error("the answer of {server} cannot be used: {reason}")]

@@ -159,6 +159,7 @@ pub(super) fn refused(server: &ServerName, answer: &Answer) -> RemoteError {
     struct Body {
         errcode: String,
         error: String,
+        room_version: Option<String>,
     }
     let status = answer.status.as_u16();
     let server = server.to_owned();
@@ -166,7 +167,14 @@ pub(super) fn refused(server: &ServerName, answer: &Answer) -> RemoteError {
         return RemoteError::Unreachable { server, reason: format!("it answers {status}") };
     }
     let body: Body = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let message = body.error.chars().take(MESSAGE_MAX).collect();
-    let errcode = body.errcode.chars().take(MESSAGE_MAX).collect();
-    RemoteError::Refused { server, status, errcode, message }
+    let bounded = |text: String| text.chars().take(MESSAGE_MAX).collect::<String>();
+    let (errcode, message) = (bounded(body.errcode), bounded(body.error));
+    let room_version = body.room_version.filter(|_| errcode == "M_INCOMPATIBLE_ROOM_VERSION");
+    RemoteError::Refused {
+        server,
+        status,
+        errcode,
+        message,
+        room_version: room_version.map(bounded),
+    }
 }

@@ -74,7 +74,25 @@ async fn make_knock(State(inbound): State<Inbound>, signed: Signed) -> Result<Ra
     make(&inbound, &signed, Handshake::Knock).await
 }
 
-async fn join(inbound: &Inbound, signed: &Signed) -> Result<Box<RawValue>, Error> {
+/// Which version of an endpoint was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Called {
+    V1,
+    V2,
+}
+
+impl Called {
+    /// Of a wrong signature the second version's text says `M_INVALID_PARAM`. The first is older
+    /// than that text, and what it is called by expects to be forbidden.
+    fn refuse(self, error: rooms::Error) -> Error {
+        match (self, error) {
+            (Self::V1, rooms::Error::BadSignature(reason)) => Error::forbidden(reason),
+            (_, error) => error.into(),
+        }
+    }
+}
+
+async fn join(inbound: &Inbound, signed: &Signed, called: Called) -> Result<Box<RawValue>, Error> {
     #[derive(Serialize)]
     struct Body<'a> {
         origin: &'a ServerName,
@@ -87,7 +105,8 @@ async fn join(inbound: &Inbound, signed: &Signed) -> Result<Box<RawValue>, Error
     let [room, event] = signed.request.path()?;
     let pdu = signed.request.body.clone();
     let rooms = &inbound.inner.rooms;
-    let joined = rooms.peer_join(&signed.origin, id(room)?, id(event)?, pdu).await?;
+    let joined = rooms.peer_join(&signed.origin, id(room)?, id(event)?, pdu).await;
+    let joined = joined.map_err(|error| called.refuse(error))?;
     let event: &RawValue =
         serde_json::from_slice(&joined.event).map_err(|error| Error::internal(&error))?;
     let body = Body {
@@ -102,26 +121,27 @@ async fn join(inbound: &Inbound, signed: &Signed) -> Result<Box<RawValue>, Error
 }
 
 async fn send_join(State(inbound): State<Inbound>, signed: Signed) -> Result<RawJson, Error> {
-    json(&join(&inbound, &signed).await?)
+    json(&join(&inbound, &signed, Called::V2).await?)
 }
 
 async fn send_join_v1(State(inbound): State<Inbound>, signed: Signed) -> Result<RawJson, Error> {
-    json(&(200, join(&inbound, &signed).await?))
+    json(&(200, join(&inbound, &signed, Called::V1).await?))
 }
 
-async fn leave(inbound: &Inbound, signed: &Signed) -> Result<(), Error> {
+async fn leave(inbound: &Inbound, signed: &Signed, called: Called) -> Result<(), Error> {
     let [room, event] = signed.request.path()?;
     let pdu = signed.request.body.clone();
-    Ok(inbound.inner.rooms.peer_leave(&signed.origin, id(room)?, id(event)?, pdu).await?)
+    let left = inbound.inner.rooms.peer_leave(&signed.origin, id(room)?, id(event)?, pdu).await;
+    left.map_err(|error| called.refuse(error))
 }
 
 async fn send_leave(State(inbound): State<Inbound>, signed: Signed) -> Result<RawJson, Error> {
-    leave(&inbound, &signed).await?;
+    leave(&inbound, &signed, Called::V2).await?;
     json(&json!({}))
 }
 
 async fn send_leave_v1(State(inbound): State<Inbound>, signed: Signed) -> Result<RawJson, Error> {
-    leave(&inbound, &signed).await?;
+    leave(&inbound, &signed, Called::V1).await?;
     json(&json!([200, {}]))
 }
 
@@ -158,7 +178,7 @@ async fn invite(
         stripped_state: body.invite_room_state.into_iter().map(bytes).collect(),
         via: body.via,
     };
-    let event = take_invite(&inbound, &origin, invite).await?;
+    let event = take_invite(&inbound, &origin, invite, Called::V2).await?;
     let event: &RawValue =
         serde_json::from_slice(&event).map_err(|error| Error::internal(&error))?;
     json(&BTreeMap::from([("event", event)]))
@@ -190,7 +210,7 @@ async fn invite_v1(
         stripped_state: unsigned.invite_room_state.into_iter().map(bytes).collect(),
         via: Vec::new(),
     };
-    let event = take_invite(&inbound, &origin, invite).await?;
+    let event = take_invite(&inbound, &origin, invite, Called::V1).await?;
     let event: &RawValue =
         serde_json::from_slice(&event).map_err(|error| Error::internal(&error))?;
     json(&(200, BTreeMap::from([("event", event)])))
@@ -200,6 +220,7 @@ async fn take_invite(
     inbound: &Inbound,
     origin: &ServerName,
     invite: IncomingInvite<'_>,
+    called: Called,
 ) -> Result<Bytes, Error> {
     let inner = &inbound.inner;
     let user = inner.rooms.peer_invited_user(origin, &invite).await?;
@@ -207,7 +228,7 @@ async fn take_invite(
     if account.is_none_or(|account| account.deactivated) {
         return Err(Error::not_found(format!("There is no user {user}")));
     }
-    Ok(inner.rooms.peer_invite(origin, invite).await?)
+    inner.rooms.peer_invite(origin, invite).await.map_err(|error| called.refuse(error))
 }
 
 fn bytes(json: Box<RawValue>) -> Bytes {

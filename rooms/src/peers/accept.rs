@@ -76,8 +76,7 @@ impl Rooms {
     ) -> Result<Arc<StoredEvent>, Error> {
         let inner = &*self.inner;
         let view = inner.open_room(server, room).await?;
-        let pdu = Pdu::from_json(pdu, view.version)
-            .map_err(|error| Error::InvalidParam(error.to_string()))?;
+        let pdu = Pdu::from_json(pdu, view.version)?;
         check_handshake(&pdu, server, handshake, room, event_id)?;
         // The same event again, since the answer was lost: it is answered again.
         if let Some(known) = inner.accepted(room, event_id).await? {
@@ -93,7 +92,7 @@ impl Rooms {
         let mut checked = inner.verified(view.version, room, vec![pdu.json().clone()]).await;
         let pdu = match checked.pop() {
             Some(Ok(pdu)) => pdu,
-            Some(Err(dropped)) => return Err(Error::InvalidParam(dropped.reason)),
+            Some(Err(dropped)) => return Err(Error::BadSignature(dropped.reason)),
             None => return Err(Error::Internal("a verdict is missing".to_owned())),
         };
         let pdu = inner.with_recommendation(room, pdu).await?;

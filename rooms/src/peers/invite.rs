@@ -63,12 +63,12 @@ impl Rooms {
         let checked = inner.verified(version, invite.room_id, vec![invite.event.clone()]).await;
         let pdu = match checked.into_iter().next() {
             Some(Ok(pdu)) => pdu,
-            Some(Err(dropped)) => return Err(Error::InvalidParam(dropped.reason)),
+            Some(Err(dropped)) => return Err(Error::BadSignature(dropped.reason)),
             None => return Err(Error::Internal("a verdict is missing".to_owned())),
         };
         // Of an invite through a third party the rules ask no signature of the sender's server.
         let signed = inner.check_signature_of(version, &pdu, server).await;
-        signed.map_err(|dropped| Error::InvalidParam(dropped.reason))?;
+        signed.map_err(|dropped| Error::BadSignature(dropped.reason))?;
         check_shown(version, invite.room_id, &invite.stripped_state)?;
         let signed = events::add_signature(&pdu, &inner.key, &inner.server_name, version)?;
         // A server in the room hears of the invite as of every other event.
@@ -90,8 +90,7 @@ impl Inner {
     ) -> Result<(&'static RoomVersion, OwnedUserId), Error> {
         let version = RoomVersion::parse(invite.room_version)
             .ok_or_else(|| Error::IncompatibleRoomVersion(invite.room_version.to_owned()))?;
-        let pdu = Pdu::from_json(invite.event.clone(), version)
-            .map_err(|error| Error::InvalidParam(error.to_string()))?;
+        let pdu = Pdu::from_json(invite.event.clone(), version)?;
         let bad = |reason: &str| Err(Error::InvalidParam(reason.to_owned()));
         if pdu.room_id() != invite.room_id || pdu.event_id() != invite.event_id {
             return bad("the event is not the one that the path names");

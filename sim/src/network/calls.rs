@@ -72,6 +72,7 @@ fn refusal(server: &ServerName, error: &Error) -> RemoteError {
         status,
         errcode: errcode.to_owned(),
         message: error.to_string(),
+        room_version: None,
     }
 }
 

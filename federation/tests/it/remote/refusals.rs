@@ -3,7 +3,7 @@
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::{StatusCode, header};
-use rooms::ports::{RemoteError, RemoteServers as _, SendInvite};
+use rooms::ports::{Handshake, RemoteError, RemoteServers as _, SendInvite};
 
 use super::{
     World,
@@ -42,7 +42,7 @@ async fn a_refusal_is_told_from_trouble() {
             let what = format!("{} with {code} {body}", call.what);
             match ((call.ask)(&remote, &server).await, expected) {
                 (
-                    Err(RemoteError::Refused { status, errcode, message, server: from }),
+                    Err(RemoteError::Refused { status, errcode, message, server: from, .. }),
                     Some(no),
                 ) => {
                     assert_eq!((status, &*errcode, &*message), (code, no.0, no.1), "{what}");
@@ -70,6 +70,24 @@ async fn of_an_endless_reason_the_beginning_is_told() {
     let refused = remote.event(&server, &event()).await;
     let Err(RemoteError::Refused { errcode, message, .. }) = refused else { panic!("{refused:?}") };
     assert!(errcode.len() <= 2000 && message.len() <= 2000);
+}
+
+/// A user must learn which version it is that this server does not know.
+#[tokio::test]
+async fn of_a_version_that_does_not_fit_its_name_is_told() {
+    for (body, expected) in [
+        (r#"{"errcode":"M_INCOMPATIBLE_ROOM_VERSION","room_version":"org.x"}"#, Some("org.x")),
+        (r#"{"errcode":"M_INCOMPATIBLE_ROOM_VERSION"}"#, None),
+        (r#"{"errcode":"M_FORBIDDEN","room_version":"org.x"}"#, None),
+    ] {
+        let World { remote, server, peer: _peer } = World::with(move |_| answer(400, body)).await;
+        let user = ruma::user_id!("@ada:us.test");
+        let refused = remote.make(&server, Handshake::Join, room(), user, &["11"]).await;
+        let Err(RemoteError::Refused { room_version, .. }) = refused else {
+            panic!("{body}: {refused:?}")
+        };
+        assert_eq!(room_version.as_deref(), expected, "{body}");
+    }
 }
 
 #[tokio::test]

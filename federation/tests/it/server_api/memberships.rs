@@ -181,6 +181,65 @@ async fn what_path_and_body_say_must_agree() {
     assert_eq!(home.view(&other).await.joined_members, 1);
 }
 
+/// A PDU with a field replaced.
+fn edited(pdu: &Pdu, field: &str, value: Value) -> Vec<u8> {
+    let mut json: Value = serde_json::from_slice(pdu.json()).expect("JSON");
+    json[field] = value;
+    serde_json::to_vec(&json).expect("JSON")
+}
+
+/// "servers SHOULD return `M_INVALID_PARAM` if: The join event fails a signature check". The first
+/// versions of the endpoints are older than that sentence.
+#[tokio::test]
+async fn what_is_wrong_with_an_event_is_told() {
+    let scene = scene("11").await;
+    let Scene { home, peer, ada, room } = &scene;
+    let theirs = RoomId::parse("!theirs:evil.test").expect("a room id");
+    let eve = peer.user("eve");
+    let join = scene.member(&eve, "join").await;
+    let leave = scene.member(&eve, "leave").await;
+    let knock = scene.member(&eve, "knock").await;
+    let old = invite_of(peer, &theirs, ada, "1").signed_by(peer);
+    let new = invite_of(peer, &theirs, ada, "11").signed_by(peer);
+    let forbidden = (403, "M_FORBIDDEN");
+    let invalid = (400, "M_INVALID_PARAM");
+    for (endpoint, pdu, expected) in [
+        ("v1/send_join", &join, forbidden),
+        ("v2/send_join", &join, invalid),
+        ("v1/send_leave", &leave, forbidden),
+        ("v2/send_leave", &leave, invalid),
+        ("v1/send_knock", &knock, invalid),
+        ("v1/invite", &old, forbidden),
+        ("v2/invite", &new, invalid),
+    ] {
+        let put = async |event: Vec<u8>| {
+            let body = if endpoint == "v2/invite" {
+                let event = String::from_utf8(event).expect("text");
+                format!(r#"{{"room_version":"11","event":{event}}}"#).into_bytes()
+            } else {
+                event
+            };
+            let (room, id) = (segment(pdu.room_id().as_str()), segment(pdu.event_id().as_str()));
+            peer.put(home, &format!("/_matrix/federation/{endpoint}/{room}/{id}"), body).await
+        };
+        let wrong = json!({ "evil.test": { peer.key.key_id(): "A".repeat(86) } });
+        for signatures in [json!({}), wrong] {
+            let answer = put(edited(pdu, "signatures", signatures)).await;
+            answer.refused(endpoint, expected.0, expected.1);
+        }
+        let mut shapes = vec![edited(pdu, "depth", json!("5")), edited(pdu, "sender", json!(7))];
+        // Before version 6 numbers were of no concern.
+        if endpoint != "v1/invite" {
+            shapes.push(edited(pdu, "more", json!(1.5)));
+        }
+        for shape in shapes {
+            put(shape).await.refused(endpoint, 400, "M_BAD_JSON");
+        }
+    }
+    assert_eq!(home.view(room).await.joined_members, 1);
+    assert!(home.rooms.user_room(ada, &theirs).await.expect("reads").is_none());
+}
+
 /// Hazard E1: the specification's list of endpoints.
 #[tokio::test]
 async fn a_server_that_the_list_denies_gets_in_nowhere() {

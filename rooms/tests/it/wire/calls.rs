@@ -73,7 +73,11 @@ fn refusal(server: &ServerName, error: &Error) -> RemoteError {
         _ => (400, "M_UNKNOWN"),
     };
     let (errcode, message) = (errcode.to_owned(), error.to_string());
-    RemoteError::Refused { server: server.to_owned(), status, errcode, message }
+    let room_version = match error {
+        Error::IncompatibleRoomVersion(version) => Some(version.clone()),
+        _ => None,
+    };
+    RemoteError::Refused { server: server.to_owned(), status, errcode, message, room_version }
 }
 
 fn pdus(events: &[Arc<StoredEvent>]) -> Vec<Bytes> {
