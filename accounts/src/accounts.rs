@@ -31,7 +31,7 @@ use crate::{
 /// Changes of one user pass one lock; users share this many.
 const LOCKS: usize = 256;
 const CACHED_PROFILES: usize = 20_000;
-const CACHED_PUSH_RULES: usize = 5_000;
+const CACHED_PUSH_RULES: usize = 20_000;
 
 /// All accounts of this server. Cheap to clone.
 #[derive(Clone)]
@@ -54,7 +54,8 @@ pub(crate) struct Inner {
     pub(crate) uia: UiaSessions,
     pub(crate) registrations: Registrations,
     pub(crate) profiles: Cache<OwnedUserId, Arc<Profile>>,
-    pub(crate) push_rules: Cache<OwnedUserId, Arc<Ruleset>>,
+    /// `None` for those who never changed them.
+    pub(crate) push_rules: Cache<OwnedUserId, Option<Arc<Ruleset>>>,
     /// Spending registration tokens and changing their number.
     pub(crate) registration_tokens: Mutex<()>,
     pub(crate) remote_profiles: OnceLock<Arc<dyn RemoteProfiles>>,

@@ -28,21 +28,26 @@ struct Content {
     global: Ruleset,
 }
 
-fn parse(user_id: &UserId, content: Option<&str>) -> Ruleset {
-    let defaults = Ruleset::server_default(user_id);
-    match content.and_then(|content| serde_json::from_str::<Content>(content).ok()) {
-        Some(Content { mut global }) => {
-            // Rules that became predefined since, and texts of rules that changed.
-            global.update_with_server_default(defaults);
-            global
-        }
-        None => defaults,
-    }
+/// `None` if there are no rules but the server's defaults.
+fn parse(user_id: &UserId, content: Option<&str>) -> Option<Ruleset> {
+    let Content { mut global } = serde_json::from_str(content?).ok()?;
+    // Rules that became predefined since, and texts of rules that changed.
+    global.update_with_server_default(Ruleset::server_default(user_id));
+    Some(global)
 }
 
 impl Accounts {
     /// The user's rules; the server's defaults for who never changed them.
     pub async fn push_rules(&self, user_id: &UserId) -> Result<Arc<Ruleset>, StoreError> {
+        let own = self.own_push_rules(user_id).await?;
+        Ok(own.unwrap_or_else(|| Arc::new(Ruleset::server_default(user_id))))
+    }
+
+    /// `None` for who never changed them, which are most users.
+    pub async fn own_push_rules(
+        &self,
+        user_id: &UserId,
+    ) -> Result<Option<Arc<Ruleset>>, StoreError> {
         let inner = &self.inner;
         if let Some(rules) = inner.push_rules.get(user_id) {
             return Ok(rules);
@@ -51,8 +56,8 @@ impl Accounts {
         let _lock = inner.lock(user_id).await;
         let record = inner.store.latest_account_data(user_id, None, PUSH_RULES).await?;
         let rules = parse(user_id, record.as_ref().map(|record| record.content.as_str()));
-        let rules = Arc::new(rules);
-        inner.push_rules.insert(user_id.to_owned(), Arc::clone(&rules));
+        let rules = rules.map(Arc::new);
+        inner.push_rules.insert(user_id.to_owned(), rules.clone());
         Ok(rules)
     }
 
@@ -64,14 +69,15 @@ impl Accounts {
     ) -> Result<(), PushRulesError<E>> {
         let cache = &self.inner.push_rules;
         let change = |content: Option<&str>| {
-            let mut rules = parse(user_id, content);
+            let mut rules =
+                parse(user_id, content).unwrap_or_else(|| Ruleset::server_default(user_id));
             change(&mut rules).map_err(PushRulesError::Refused)?;
             let content = Content { global: rules };
             let json = to_raw_value(&content).expect("push rules serialise");
             if json.get().len() > CONTENT_BYTES_MAX {
                 return Err(PushRulesError::TooLarge);
             }
-            cache.insert(user_id.to_owned(), Arc::new(content.global));
+            cache.insert(user_id.to_owned(), Some(Arc::new(content.global)));
             Ok(Some(json))
         };
         self.change_account_data(user_id, None, PUSH_RULES, change).await?;

@@ -28,4 +28,5 @@ pub use error::SyncError;
 pub use filter::{EventFilter, Filter, FilterError, LazyMembers};
 pub use service::{Config, Sources, Sync};
 pub use token::Token;
+pub use unread::{PushRules, RoomRules, Verdict};
 pub use v3::{StateAfter, V3Request};

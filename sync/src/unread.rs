@@ -11,15 +11,16 @@ use std::{
 
 use quick_cache::sync::Cache;
 use rooms::{Receipt, StoredEvent};
-use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId, push::Action};
 use storage::Position;
 
 use crate::{Sources, SyncError};
 
+mod elsewhere;
 mod rules;
 mod thread;
 
-use rules::Rules;
+pub use rules::{PushRules, RoomRules, Verdict};
 
 /// Events looked at when counting from scratch: more unread than this are counted as this many.
 const MAX_RECOUNT: usize = 500;
@@ -116,13 +117,13 @@ type Shared = Arc<tokio::sync::Mutex<Counted>>;
 
 pub(crate) struct UnreadCounts {
     sources: Sources,
-    rules: Rules,
+    rules: PushRules,
     counted: Cache<(OwnedUserId, OwnedRoomId), Shared>,
 }
 
 impl UnreadCounts {
     pub(crate) fn new(sources: Sources, rooms: usize) -> Self {
-        let rules = Rules::new(sources.clone());
+        let rules = PushRules::new(sources.clone());
         Self { sources, rules, counted: Cache::new(rooms) }
     }
 
@@ -240,14 +241,15 @@ impl UnreadCounts {
         if events.is_empty() {
             return Ok(());
         }
-        let context = self.rules.for_user(user, room).await?;
+        let mut rules = self.rules.in_room(room).await?;
         for event in events {
             if event.pdu.event_type() == "m.room.redaction" {
                 self.redacted(counted, event).await?;
             }
             let own = event.pdu.sender() == user;
             let counts = !own && event.redacted_by.is_none();
-            let highlight = if counts { context.highlight(event).await } else { None };
+            let verdict = if counts { rules.verdict(user, event).await? } else { None };
+            let highlight = verdict.map(|actions| actions.iter().any(Action::is_highlight));
             if !own && highlight.is_none() {
                 continue;
             }

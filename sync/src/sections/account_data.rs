@@ -72,7 +72,7 @@ pub(crate) async fn ignored_users(
 }
 
 /// What is not a list of users ignores nobody.
-fn parse_ignored(user: &UserId, content: &RawValue) -> BTreeSet<OwnedUserId> {
+pub(crate) fn parse_ignored(user: &UserId, content: &RawValue) -> BTreeSet<OwnedUserId> {
     #[derive(Deserialize)]
     struct Content {
         ignored_users: BTreeMap<String, IgnoredAny>,

@@ -1,6 +1,9 @@
 //! Push rules put to an event: what is the same for many users or many events is worked out once.
+//!
+//! Most users never change their rules, and most events are nobody's in particular: then all of them
+//! share one verdict.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use quick_cache::sync::Cache;
 use rooms::{Root, StoredEvent};
@@ -10,7 +13,10 @@ use ruma::{
         member::RoomMemberEventContent,
         power_levels::{RoomPowerLevels, RoomPowerLevelsEventContent, RoomPowerLevelsSource},
     },
-    push::{FlattenedJson, PushConditionPowerLevelsCtx, PushConditionRoomCtx, Ruleset},
+    push::{
+        Action, FlattenedJson, PredefinedOverrideRuleId, PushCondition,
+        PushConditionPowerLevelsCtx, PushConditionRoomCtx, Ruleset,
+    },
     serde::Raw,
 };
 use serde::Deserialize;
@@ -22,43 +28,66 @@ use crate::{Sources, SyncError};
 const EVENTS_KEPT: usize = 4096;
 const ROOMS_KEPT: usize = 4096;
 
-pub(super) struct Rules {
+/// What the rules say of an event: `None` if it does not notify, else the actions of the rule that
+/// says that it does.
+pub type Verdict = Option<Arc<[Action]>>;
+
+/// The push rules of all users.
+pub struct PushRules {
     sources: Sources,
-    flattened: Arc<Cache<OwnedEventId, Option<Arc<FlattenedJson>>>>,
+    /// The default rules without those that name their user.
+    impersonal: Ruleset,
+    prepared: Cache<OwnedEventId, Option<Arc<Prepared>>>,
+    /// What the impersonal rules say, in the room's state.
+    shared: Cache<OwnedEventId, (Root, Verdict)>,
     levels: Cache<OwnedRoomId, (Root, PushConditionPowerLevelsCtx)>,
 }
 
-/// One user's rules, in one room as it is now.
-pub(super) struct UserRules {
-    ruleset: Arc<Ruleset>,
-    context: PushConditionRoomCtx,
-    flattened: Arc<Cache<OwnedEventId, Option<Arc<FlattenedJson>>>>,
+/// An event as rules look at it.
+struct Prepared {
+    flattened: FlattenedJson,
+    /// Who has a default rule of their own that may match.
+    concerned: BTreeSet<String>,
 }
 
-impl Rules {
+/// Everybody's rules, in one room as it is now.
+pub struct RoomRules<'a> {
+    rules: &'a PushRules,
+    state: Root,
+    context: PushConditionRoomCtx,
+}
+
+impl PushRules {
     pub(super) fn new(sources: Sources) -> Self {
-        let flattened = Arc::new(Cache::new(EVENTS_KEPT));
-        Self { sources, flattened, levels: Cache::new(ROOMS_KEPT) }
+        let nobody = UserId::parse("@nobody:invalid").expect("a user id");
+        let mut impersonal = Ruleset::server_default(&nobody);
+        for personal in
+            [PredefinedOverrideRuleId::InviteForMe, PredefinedOverrideRuleId::IsUserMention]
+        {
+            impersonal.override_.shift_remove(personal.as_str());
+        }
+        Self {
+            sources,
+            impersonal,
+            prepared: Cache::new(EVENTS_KEPT),
+            shared: Cache::new(EVENTS_KEPT),
+            levels: Cache::new(ROOMS_KEPT),
+        }
     }
 
-    pub(super) async fn for_user(
-        &self,
-        user: &UserId,
-        room: &RoomId,
-    ) -> Result<UserRules, SyncError> {
-        let ruleset = self.sources.accounts.push_rules(user).await?;
+    /// Of a room that is not known here, nothing is known but its id.
+    pub async fn in_room(&self, room: &RoomId) -> Result<RoomRules<'_>, SyncError> {
         let view = self.sources.rooms.room(room).await?;
-        let view = view.ok_or_else(|| SyncError::Internal(format!("{room} has no view")))?;
-        let rooms = &self.sources.rooms;
-        let member = rooms.state_get(view.state, "m.room.member", user.as_str()).await?;
-        let mut context = PushConditionRoomCtx::new(
-            view.room_id.clone(),
-            UInt::new_saturating(view.joined_members),
-            user.to_owned(),
-            member.map(|member| display_name(&member)).unwrap_or_default(),
-        );
-        context.power_levels = Some(self.levels(&view).await?);
-        Ok(UserRules { ruleset, context, flattened: Arc::clone(&self.flattened) })
+        let members = view.as_ref().map_or(0, |view| view.joined_members);
+        let nobody = UserId::parse("@nobody:invalid").expect("a user id");
+        let members = UInt::new_saturating(members);
+        let mut context =
+            PushConditionRoomCtx::new(room.to_owned(), members, nobody, String::new());
+        if let Some(view) = &view {
+            context.power_levels = Some(self.levels(view).await?);
+        }
+        let state = view.map_or(Root::EMPTY, |view| view.state);
+        Ok(RoomRules { rules: self, state, context })
     }
 
     async fn levels(
@@ -80,6 +109,16 @@ impl Rules {
         self.levels.insert(view.room_id.clone(), (view.state, levels.clone()));
         Ok(levels)
     }
+
+    fn prepared(&self, event: &StoredEvent) -> Option<Arc<Prepared>> {
+        let event_id = event.pdu.event_id();
+        if let Some(known) = self.prepared.get(event_id) {
+            return known;
+        }
+        let prepared = Prepared::new(event).map(Arc::new);
+        self.prepared.insert(event_id.clone(), prepared.clone());
+        prepared
+    }
 }
 
 fn creators(view: &rooms::RoomView) -> Vec<OwnedUserId> {
@@ -100,34 +139,88 @@ fn display_name(member: &StoredEvent) -> String {
     content.ok().and_then(|content| content.displayname).unwrap_or_default()
 }
 
-impl UserRules {
-    /// Whether the event notifies the user, and if so, whether as a highlight.
-    pub(super) async fn highlight(&self, event: &StoredEvent) -> Option<bool> {
-        let flattened = self.flattened(event)?;
-        for rule in self.ruleset.iter() {
-            if rule.applies(&flattened, &self.context).await {
-                return rule.triggers_notification().then(|| rule.triggers_highlight());
-            }
+impl Prepared {
+    /// `None` for what old room versions allow and a JSON value cannot hold, such as `1e999`: the
+    /// conversion below would not survive it.
+    fn new(event: &StoredEvent) -> Option<Self> {
+        let json = event.pdu.json();
+        let value = serde_json::from_slice::<serde_json::Value>(json).ok()?;
+        let mentioned = value.pointer("/content/m.mentions/user_ids");
+        let mentioned = mentioned.and_then(|ids| ids.as_array()).into_iter().flatten();
+        let mut concerned: BTreeSet<_> =
+            mentioned.filter_map(|id| id.as_str()).map(str::to_owned).collect();
+        if event.pdu.event_type() == "m.room.member" {
+            concerned.extend(event.pdu.state_key().map(str::to_owned));
         }
-        None
-    }
-
-    fn flattened(&self, event: &StoredEvent) -> Option<Arc<FlattenedJson>> {
-        let event_id = event.pdu.event_id();
-        if let Some(known) = self.flattened.get(event_id) {
-            return known;
-        }
-        let flattened = flatten(event.pdu.json()).map(Arc::new);
-        self.flattened.insert(event_id.clone(), flattened.clone());
-        flattened
+        let json = std::str::from_utf8(json).ok()?.to_owned();
+        let raw = RawValue::from_string(json).ok()?;
+        let flattened = FlattenedJson::from_raw(&Raw::<serde_json::Value>::from_json(raw));
+        Some(Self { flattened, concerned })
     }
 }
 
-/// `None` for what old room versions allow and a JSON value cannot hold, such as `1e999`: the
-/// conversion below would not survive it.
-fn flatten(json: &[u8]) -> Option<FlattenedJson> {
-    serde_json::from_slice::<serde_json::Value>(json).ok()?;
-    let json = std::str::from_utf8(json).ok()?.to_owned();
-    let raw = RawValue::from_string(json).ok()?;
-    Some(FlattenedJson::from_raw(&Raw::<serde_json::Value>::from_json(raw)))
+impl RoomRules<'_> {
+    /// An event of this room, put to the rules of a user, who is not necessarily in the room.
+    pub async fn verdict(
+        &mut self,
+        user: &UserId,
+        event: &StoredEvent,
+    ) -> Result<Verdict, SyncError> {
+        if event.pdu.sender() == user {
+            return Ok(None);
+        }
+        let Some(prepared) = self.rules.prepared(event) else { return Ok(None) };
+        user.clone_into(&mut self.context.user_id);
+        match self.rules.sources.accounts.own_push_rules(user).await? {
+            Some(own) => self.put_to(&own, &prepared).await,
+            None if prepared.concerned.contains(user.as_str()) => {
+                self.put_to(&Ruleset::server_default(user), &prepared).await
+            }
+            None => self.put_to_shared(event, &prepared).await,
+        }
+    }
+
+    async fn put_to_shared(
+        &self,
+        event: &StoredEvent,
+        prepared: &Prepared,
+    ) -> Result<Verdict, SyncError> {
+        let id = event.pdu.event_id();
+        if let Some((state, verdict)) = self.rules.shared.get(id)
+            && state == self.state
+        {
+            return Ok(verdict);
+        }
+        let verdict = verdict(&self.rules.impersonal, prepared, &self.context).await;
+        self.rules.shared.insert(id.clone(), (self.state, verdict.clone()));
+        Ok(verdict)
+    }
+
+    async fn put_to(&mut self, rules: &Ruleset, prepared: &Prepared) -> Result<Verdict, SyncError> {
+        self.context.user_display_name.clear();
+        if wants_display_name(rules) {
+            let (rooms, user) = (&self.rules.sources.rooms, &self.context.user_id);
+            let member = rooms.state_get(self.state, "m.room.member", user.as_str()).await?;
+            self.context.user_display_name =
+                member.map(|member| display_name(&member)).unwrap_or_default();
+        }
+        Ok(verdict(rules, prepared, &self.context).await)
+    }
+}
+
+/// A rule of old, which clients may have kept.
+#[expect(deprecated, reason = "the condition is deprecated, and there")]
+fn wants_display_name(rules: &Ruleset) -> bool {
+    let conditional = rules.override_.iter().chain(&rules.underride);
+    let mut conditions = conditional.filter(|rule| rule.enabled).flat_map(|rule| &rule.conditions);
+    conditions.any(|condition| matches!(condition, PushCondition::ContainsDisplayName))
+}
+
+async fn verdict(rules: &Ruleset, event: &Prepared, context: &PushConditionRoomCtx) -> Verdict {
+    for rule in rules.iter() {
+        if rule.applies(&event.flattened, context).await {
+            return rule.triggers_notification().then(|| rule.actions().into());
+        }
+    }
+    None
 }

@@ -7,6 +7,7 @@ mod ephemeral;
 mod filters;
 mod keys;
 mod membership;
+mod push_rules;
 mod state;
 mod timeline;
 mod tokens;
