@@ -18,7 +18,7 @@ use crate::{
     checkout::{self, Checkout},
     layers,
     load::{self, Binaries},
-    region, tidy,
+    region, sytest, tidy,
 };
 
 /// Kills per engine and mode. By hand, `cargo xtask crash` does more.
@@ -68,6 +68,7 @@ const STEPS: &[Step] = &[
     ("clients", clients),
     ("federation", federation),
     ("join", join),
+    ("sytest", sytest),
     ("bench", bench),
 ];
 
@@ -207,6 +208,15 @@ fn federation(run: &Run<'_>) -> anyhow::Result<Outcome> {
 fn join(run: &Run<'_>) -> anyhow::Result<Outcome> {
     let arguments = load::json_arguments(&run.artifacts.join("join.json"));
     run.command("join", 240, &run.binaries()?.join_command(run.checkout, &arguments))
+}
+
+/// SyTest, where the environment names a checkout of it.
+fn sytest(run: &Run<'_>) -> anyhow::Result<Outcome> {
+    run.binaries()?;
+    Ok(match sytest::step(run.checkout, &run.artifacts)? {
+        None => Outcome::Skipped("SYTEST names no checkout of SyTest".to_owned()),
+        Some(regressions) => found(&regressions),
+    })
 }
 
 fn bench(run: &Run<'_>) -> anyhow::Result<Outcome> {

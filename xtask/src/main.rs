@@ -11,6 +11,7 @@ mod ci;
 mod layers;
 mod load;
 mod region;
+mod sytest;
 mod tidy;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -45,6 +46,8 @@ enum Task {
     },
     /// Kill the release build at random moments and check that it lost nothing
     Crash(load::CrashArguments),
+    /// Run SyTest against the release build and compare with what passed before
+    Sytest(sytest::Arguments),
     /// Kill the region that runs from this directory with SIGKILL and start it again
     #[command(hide = true)]
     RegionRestart { directory: PathBuf },
@@ -70,6 +73,7 @@ fn run(task: Task) -> anyhow::Result<bool> {
         Task::Tidy { bless } => Ok(report("tidy", &tidy::check(&checkout, bless)?)),
         Task::Bench { arguments } => load::bench(&checkout, &arguments),
         Task::Crash(arguments) => load::crash(&checkout, &arguments),
+        Task::Sytest(arguments) => sytest::run(&checkout, &arguments),
         Task::RegionRestart { directory } => region::restart(&directory).map(|()| true),
     }
 }
