@@ -88,13 +88,30 @@ impl Rooms {
         let mut sight = Sight { rooms: self, viewer, standing, by_root: HashMap::new() };
         let mut visible = Vec::with_capacity(events.len());
         for event in events {
-            let is_for_clients =
-                event.status == EventStatus::Accepted && event.pdu.event_type() != DUMMY;
-            if is_for_clients && sight.allows(event).await? {
+            if self.is_for_clients(event).await? && sight.allows(event).await? {
                 visible.push(Arc::clone(event));
             }
         }
         Ok(visible)
+    }
+
+    async fn is_for_clients(&self, event: &StoredEvent) -> Result<bool, Error> {
+        if event.status != EventStatus::Accepted || event.pdu.event_type() == DUMMY {
+            return Ok(false);
+        }
+        // "If the server would apply a redaction, the redaction event is also sent to clients.
+        // Otherwise, the server simply waits": from version 3 on, before it is no event at all.
+        if event.pdu.event_type() != "m.room.redaction" || event.version.event_id_in_pdu() {
+            return Ok(true);
+        }
+        // One that was redacted itself may not say any more what it redacted.
+        let Some(target) = event.pdu.redacts().filter(|_| event.redacted_by.is_none()) else {
+            return Ok(true);
+        };
+        let target = self.inner.events.get(target).await?;
+        Ok(target.is_some_and(|target| {
+            target.redacted_by.is_some() && target.pdu.room_id() == event.pdu.room_id()
+        }))
     }
 
     async fn standing(&self, viewer: &UserId, room: &RoomId) -> Result<Standing, Error> {

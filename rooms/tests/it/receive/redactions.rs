@@ -108,6 +108,41 @@ async fn whoever_has_no_power_redacts_nothing_of_others() {
     }
 }
 
+/// "they should not be sent to clients until both the redaction event and the event the redaction
+/// affects have been received, and can be validated".
+#[tokio::test]
+async fn a_redaction_is_shown_when_it_takes_effect() {
+    for version in ["3", "6", "11", "12"] {
+        let scene = Scene::new(version).await;
+        let Scene { one, ada, bob, room, .. } = &scene;
+        let elsewhere = public(one, ada, version).await;
+        let foreign = one.send(ada, &elsewhere, "elsewhere").await.unwrap();
+        let kept = one.send(ada, room, "no secret").await.unwrap();
+        let shown = async |id: &OwnedEventId| {
+            let ids = history(one, ada, room).await;
+            let found = ids.iter().any(|event| event.event_id() == id);
+            assert_eq!(one.rooms.event(ada, room, id).await.is_ok(), found, "version {version}");
+            found
+        };
+        let later = Forged::state(one, room, bob, "m.room.message", "", json!({ "body": "late" }));
+        let later = later.await.with(|event| event.state_key = None).pdu();
+        for (case, target) in
+            [("elsewhere", &foreign), ("no power", &kept), ("not there", later.event_id())]
+        {
+            let forged = redaction(one, room, bob, target).await.pdu();
+            assert!(accepted(&receive(one, "two.test", &forged).await), "version {version}");
+            assert!(!shown(forged.event_id()).await, "{case}, version {version}");
+            if case == "not there" {
+                assert!(accepted(&receive(one, "two.test", &later).await), "version {version}");
+                assert!(shown(forged.event_id()).await, "version {version}");
+            }
+        }
+        let effective = one.redact(ada, room, &kept).await.unwrap();
+        let of_it = one.redact(ada, room, &effective).await.unwrap();
+        assert!(shown(&effective).await && shown(&of_it).await, "version {version}");
+    }
+}
+
 /// What was redacted before it came, by somebody who may, is never seen with its content.
 #[tokio::test]
 async fn a_redaction_that_comes_before_its_target_waits_for_it() {
