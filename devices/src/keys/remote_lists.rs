@@ -4,12 +4,16 @@
 //! Who is followed is decided by whoever knows the rooms; this keeps what it is told.
 
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use tokio::sync::MutexGuard;
 
 use super::{
     DEVICES_MAX, DeviceList, DeviceWithKeys, KeysError, SignedJson, SigningKeys, remote::believed,
     signed::check_remote_device_keys,
 };
 use crate::{Devices, StoreError};
+
+/// Times that the disk is waited for without the lock.
+const ATTEMPTS: usize = 3;
 
 /// How far a followed list is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +68,7 @@ impl Devices {
         list.devices.sort_by(|a, b| a.device_id.cmp(&b.device_id));
         list.devices.dedup_by(|a, b| a.device_id == b.device_id);
         let pending = {
-            let _lock = self.inner.lock(&user_id).await;
+            let _lock = self.lock_durable_list(&user_id).await?;
             self.inner.store.replace_remote_list(&list).await?
         };
         pending.await?;
@@ -161,14 +165,32 @@ impl Devices {
     /// No room is shared with the user any more.
     pub async fn forget_remote_list(&self, user_id: &UserId) -> Result<(), StoreError> {
         let pending = {
-            let _lock = self.inner.lock(user_id).await;
-            if self.inner.store.latest_remote_list(user_id).await?.is_none() {
+            let _lock = self.lock_durable_list(user_id).await?;
+            if self.inner.store.remote_list(user_id).await?.is_none() {
                 return Ok(());
             }
             self.inner.store.forget_remote_list(user_id).await?
         };
         pending.await?;
         Ok(())
+    }
+
+    /// The user's lock, at a moment when nothing of the list is on its way to the disk: a list is
+    /// replaced as a whole by what is read from there. The lock, which other users share, is given
+    /// back while the disk is waited for, unless the list changes each time.
+    async fn lock_durable_list(&self, user_id: &UserId) -> Result<MutexGuard<'_, ()>, StoreError> {
+        let store = &self.inner.store;
+        for _ in 0..ATTEMPTS {
+            let lock = self.inner.lock(user_id).await;
+            if store.is_remote_list_durable(user_id).await? {
+                return Ok(lock);
+            }
+            drop(lock);
+            store.barrier().await?;
+        }
+        let lock = self.inner.lock(user_id).await;
+        store.barrier().await?;
+        Ok(lock)
     }
 }
 

@@ -235,13 +235,25 @@ impl DeviceStore {
         Ok(rows.len())
     }
 
-    /// Under the user's lock.
+    /// Whether all that was submitted for the followed list is on disk. Under the user's lock it
+    /// stays so. Each change of a list moves one of these rows.
+    pub(crate) async fn is_remote_list_durable(
+        &self,
+        user_id: &UserId,
+    ) -> Result<bool, StoreError> {
+        let positions = [
+            self.0.get::<ListPositionsTable>(&user_id, ()).await?,
+            self.0.get_latest::<ListPositionsTable>(&user_id, ()).await?,
+        ];
+        let lists = [self.remote_list(user_id).await?, self.latest_remote_list(user_id).await?];
+        Ok(positions[0] == positions[1] && lists[0] == lists[1])
+    }
+
+    /// Under the user's lock, when what was submitted for the list is durable.
     pub(crate) async fn replace_remote_list(
         &self,
         list: &DeviceList,
     ) -> Result<Pending, StoreError> {
-        // Earlier changes may still be on their way to the disk, which is what is read below.
-        self.barrier().await?;
         let user_id = &list.user_id;
         let before = self.remote_devices(user_id).await?;
         let keys_before = self.signing_keys(user_id).await?;
@@ -337,9 +349,8 @@ impl DeviceStore {
         Ok(rows.into_iter().filter_map(|row| user(row.sort)).collect())
     }
 
-    /// Under the user's lock.
+    /// Under the user's lock, when what was submitted for the list is durable.
     pub(crate) async fn forget_remote_list(&self, user_id: &UserId) -> Result<Pending, StoreError> {
-        self.barrier().await?;
         let mut batch = Batch::new();
         batch.delete::<RemoteListsTable>(&user_id, ());
         batch.derive_delete::<OutdatedListsTable>(WRITER, &user_id);

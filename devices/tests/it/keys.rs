@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use devices::keys::{
     ClaimedKeys, DEVICES_MAX, DeviceList, DeviceListUpdate, DeviceWithKeys, Failures, KeysAnswer,
     KeysClaim, KeysError, KeysQuery, KeysUpload, RemoteFuture, RemoteKeys, SignatureFailure,
@@ -11,6 +12,7 @@ use devices::stream;
 use events::SigningKey;
 use ruma::{CanonicalJsonValue, DeviceId, OwnedUserId, UserId, device_id, user_id};
 use serde_json::{Value, json};
+use storage::{Batch, Table};
 
 use crate::Server;
 
@@ -522,6 +524,57 @@ async fn a_followed_list_is_used_until_an_update_is_missing() {
     assert!(server.changed_since(before).await.is_empty());
     server.devices.forget_remote_list(bo).await.expect("forgotten");
     assert_eq!(devices_of_bo().await, ["ASKED"]);
+}
+
+/// Rows that nobody reads, for a disk that is busy.
+struct Ballast;
+
+impl Table for Ballast {
+    const NAME: &'static str = "ballast_of_a_test";
+    type Partition = u64;
+    type Sort = u64;
+    type Value = Bytes;
+}
+
+fn ballast(partition: u64) -> Batch {
+    let mut batch = Batch::new();
+    for row in 0..20_000 {
+        batch.put::<Ballast>(partition, row, &Bytes::from_static(b"ballast"));
+    }
+    batch
+}
+
+/// A list is replaced as a whole, with what is still on its way to the disk.
+#[tokio::test]
+async fn a_list_that_is_replaced_holds_nothing_of_what_came_just_before() {
+    let (server, bo) = (Server::new(), user_id!("@bo:away.test"));
+    let devices = &server.devices;
+    // Without keys, so that nothing is verified while the disk is quick.
+    let device = DeviceWithKeys { device_id: "A".into(), display_name: None, keys: None };
+    let list = |stream_id| DeviceList {
+        user_id: bo.to_owned(),
+        stream_id,
+        devices: vec![device.clone()],
+        signing_keys: SigningKeys::default(),
+    };
+    devices.keep_remote_list(list(1)).await.expect("kept");
+    for stream_id in (2..11).step_by(3) {
+        let first = update(bo, stream_id, &[stream_id - 1], "B");
+        let second = update(bo, stream_id + 1, &[stream_id], "C");
+        let _later = server.store.submit(ballast(stream_id)).expect("there is room");
+        let (first, second, kept) = tokio::join!(
+            devices.update_remote_device(first),
+            devices.update_remote_device(second),
+            devices.keep_remote_list(list(stream_id + 2)),
+        );
+        assert_eq!(first.expect("answered"), UpdateOutcome::Applied);
+        assert_eq!(second.expect("answered"), UpdateOutcome::Applied);
+        kept.expect("kept");
+        let answer = server.keys_of(user_id!("@ada:example.org"), bo).await;
+        let known: Vec<_> =
+            answer.device_keys.get(bo).iter().flat_map(|keys| keys.keys()).collect();
+        assert!(known.is_empty(), "stream id {stream_id}: {known:?}");
+    }
 }
 
 #[tokio::test]
