@@ -5,6 +5,7 @@
 //! `outliers.rs`); under it the event is judged and committed (`take.rs`).
 
 mod auth_events;
+mod copies;
 mod current_state;
 mod format;
 mod found;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use events::{Pdu, RoomVersion};
-use ruma::{EventId, OwnedEventId, RoomId, ServerName};
+use ruma::{EventId, OwnedEventId, OwnedServerName, RoomId, ServerName};
 
 pub(crate) use self::{
     found::FoundRoom,
@@ -82,6 +83,8 @@ pub(crate) struct Dropped {
     /// If it could be read so far.
     pub(crate) event_id: Option<OwnedEventId>,
     pub(crate) reason: String,
+    /// If it is for its signatures: the sender's server, which may have it with right ones.
+    pub(crate) copy_at: Option<OwnedServerName>,
 }
 
 impl From<Dropped> for ReceiveError {

@@ -7,11 +7,15 @@ use ruma::RoomId;
 use super::Dropped;
 
 pub(super) fn check(json: Bytes, room: &RoomId, version: &RoomVersion) -> Result<Pdu, Dropped> {
-    let pdu = Pdu::from_json(json, version)
-        .map_err(|error| Dropped { event_id: None, reason: error.to_string() })?;
+    let pdu = Pdu::from_json(json, version).map_err(|error| Dropped {
+        event_id: None,
+        reason: error.to_string(),
+        copy_at: None,
+    })?;
     if pdu.room_id() != room {
         let reason = "the event is one of another room".to_owned();
-        return Err(Dropped { event_id: Some(pdu.event_id().clone()), reason });
+        let event_id = Some(pdu.event_id().clone());
+        return Err(Dropped { event_id, reason, copy_at: None });
     }
     Ok(pdu)
 }

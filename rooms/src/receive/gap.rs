@@ -137,7 +137,7 @@ impl Inner {
                 return Ok(());
             }
         };
-        let mut events = self.usable(view, found, PAGE).await;
+        let mut events = self.usable(origin, view, found, PAGE).await;
         events.sort_by_key(|event| event.depth());
         for event in events {
             let Some(left) = budget.events.checked_sub(1) else { break };
@@ -165,7 +165,7 @@ impl Inner {
         budget.spend_context()?;
         let answer = self.ports.remote.event_auth(origin, &view.room_id, pdu.event_id()).await;
         if let Ok(chain) = answer {
-            let chain = self.usable(view, chain, STATE_MAX).await;
+            let chain = self.usable(origin, view, chain, STATE_MAX).await;
             self.hold_outliers(view.version, chain).await?;
         }
         let missing = self.unknown(pdu.auth_events().iter()).await?;
@@ -211,18 +211,19 @@ impl Inner {
         let found: Vec<Option<Bytes>> =
             stream::iter(ids).map(fetch).buffer_unordered(AT_ONCE).try_collect().await?;
         let count = found.len();
-        Ok(self.usable(view, found.into_iter().flatten().collect(), count).await)
+        Ok(self.usable(origin, view, found.into_iter().flatten().collect(), count).await)
     }
 
     /// Those of the answer that are events of the room.
     pub(super) async fn usable(
         &self,
+        origin: &ServerName,
         view: &RoomView,
         mut pdus: Vec<Bytes>,
         limit: usize,
     ) -> Vec<Arc<Pdu>> {
         pdus.truncate(limit);
-        let checked = self.verified(view.version, &view.room_id, pdus).await;
+        let checked = self.verified_of(origin, view.version, &view.room_id, pdus).await;
         let log = |dropped: &Dropped| {
             tracing::debug!(event_id = ?dropped.event_id, reason = dropped.reason, "dropped");
         };

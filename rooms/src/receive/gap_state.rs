@@ -107,7 +107,7 @@ impl Inner {
         } else {
             let full = remote.state(origin, &view.room_id, at).await.map_err(unreachable)?;
             let pdus = full.auth_chain.into_iter().chain(full.state).collect();
-            let mut found = self.usable(view, pdus, STATE_MAX).await;
+            let mut found = self.usable(origin, view, pdus, STATE_MAX).await;
             let with = self.unknown(with.iter()).await?;
             found.extend(self.fetch_single(origin, view, with).await.map_err(unreachable)?);
             found

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use events::{Pdu, PublicKey, RoomVersion};
+use events::{Pdu, PublicKey, RoomVersion, SignatureError};
 use ruma::ServerName;
 
 use super::Dropped;
@@ -30,7 +30,7 @@ impl Inner {
         let checked = tokio::task::spawn_blocking(move || check_all(version, pdus, &keys)).await;
         checked.unwrap_or_else(|_panicked| {
             let reason = "the signatures could not be checked".to_owned();
-            let failed = Dropped { event_id: None, reason };
+            let failed = Dropped { event_id: None, reason, copy_at: None };
             std::iter::repeat_with(|| Err(failed.clone())).take(count).collect()
         })
     }
@@ -49,10 +49,7 @@ impl Inner {
         let wanted = events::signature_keys(pdu, server).into_iter().map(request).collect();
         let keys = self.ports.keys.verify_keys(wanted).await;
         let key = |key_id: &str| trusted(version, pdu, &keys, server, key_id);
-        events::verify_signature_of(pdu, version, server, key).map_err(|error| Dropped {
-            event_id: Some(pdu.event_id().clone()),
-            reason: error.to_string(),
-        })
+        events::verify_signature_of(pdu, version, server, key).map_err(|error| dropped(pdu, &error))
     }
 }
 
@@ -83,9 +80,17 @@ fn check(version: &RoomVersion, pdu: Pdu, keys: &TrustedKeys) -> Result<Pdu, Dro
     let key = |server: &ServerName, key_id: &str| trusted(version, &pdu, keys, server, key_id);
     match events::verify_signatures(&pdu, version, key) {
         Ok(()) => Ok(pdu),
-        Err(error) => {
-            Err(Dropped { event_id: Some(pdu.event_id().clone()), reason: error.to_string() })
-        }
+        Err(error) => Err(dropped(&pdu, &error)),
+    }
+}
+
+fn dropped(pdu: &Pdu, error: &SignatureError) -> Dropped {
+    // A copy would not have another key.
+    let may_be_right = matches!(error, SignatureError::Unsigned(_) | SignatureError::Wrong(..));
+    Dropped {
+        event_id: Some(pdu.event_id().clone()),
+        reason: error.to_string(),
+        copy_at: may_be_right.then(|| pdu.sender().server_name().to_owned()),
     }
 }
 

@@ -173,7 +173,7 @@ impl Inner {
         };
         // The event itself may be among them.
         found.truncate(PAGE + 1);
-        let checked = self.verified(view.version, room, found).await;
+        let checked = self.verified_of(server, view.version, room, found).await;
         let older = |pdu: &Arc<Pdu>| pdu.depth() < event.pdu.depth() || is_deepest(&event.pdu);
         let pdus: Vec<_> = checked.into_iter().flatten().filter(older).collect();
         self.place_history(server, view, Some(&event.pdu), pdus).await

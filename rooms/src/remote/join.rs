@@ -135,7 +135,7 @@ impl Inner {
     ) -> Result<Vec<OwnedEventId>, Error> {
         let state_len = sent.state.len();
         let pdus = sent.state.into_iter().chain(sent.auth_chain).collect();
-        let checked = self.verified(version, room, pdus).await;
+        let checked = self.verified_of(server, version, room, pdus).await;
         let mut state = Vec::with_capacity(state_len);
         let mut events = Vec::with_capacity(checked.len());
         for (index, checked) in checked.into_iter().enumerate() {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{KINDS, Scene, VERSIONS, accepted, history, is_shown, messages, pdu_of, view};
 use crate::{
-    peers::snapshot,
+    peers::{come_in, snapshot},
     wire::{Answer, name},
     world::change,
 };
@@ -159,6 +159,51 @@ async fn an_event_whose_past_cannot_be_had_leaves_nothing_behind() {
         wire.mend("one.test");
         assert!(accepted(&scene.hand_to_two(&[last]).await[0]), "{case}");
         assert!(is_shown(two, bob, room, &missed[0]).await, "{case}");
+    }
+}
+
+/// A server may hand on an event without the signatures that it came with; its sender's server has
+/// them.
+#[tokio::test]
+async fn a_missing_event_with_wrong_signatures_is_asked_for_at_its_senders_server() {
+    for (version, is_away) in [("1", false), ("6", false), ("12", false), ("11", true)] {
+        let scene = Scene::new(version).await;
+        let Scene { wire, one, two, ada, bob, room } = &scene;
+        let three = wire.server("three.test");
+        let carl = three.user("carl");
+        wire.set_down("two.test", true);
+        come_in(&three, &carl, room, one).await;
+        let said = three.send(&carl, room, "hello").await.unwrap();
+        wire.deliver(&[one, two, &three]).await;
+        wire.set_down("two.test", false);
+        let last = one.send(ada, room, "at last").await.unwrap();
+        wire.corrupt("one.test", |answer| match answer {
+            Answer::Missing(events) | Answer::Backfilled(events) => {
+                events.iter_mut().for_each(without_signatures);
+            }
+            Answer::Event(event) => without_signatures(event),
+            _ => {}
+        });
+        wire.set_down("three.test", is_away);
+        wire.take_calls();
+        scene.hand_to_two(std::slice::from_ref(&last)).await;
+        let calls = wire.take_calls();
+        let of_three: Vec<_> = calls.iter().filter(|(_, server)| server == "three.test").collect();
+        assert!(of_three.len() <= 10, "version {version}: {of_three:?}");
+        let is_there = |id| async move {
+            history(two, bob, room).await.iter().any(|event| *event.event_id() == id)
+        };
+        assert_eq!(is_there(said).await, !is_away, "version {version}");
+        let membership = two.membership_of(&carl, room).await;
+        assert_eq!(membership.is_some(), !is_away, "version {version}: {membership:?}");
+    }
+}
+
+fn without_signatures(pdu: &mut Bytes) {
+    let mut json: serde_json::Value = serde_json::from_slice(pdu).unwrap();
+    if json["sender"] == "@carl:three.test" {
+        json["signatures"] = json!({ "three.test": { "ed25519:wire": "A".repeat(86) } });
+        *pdu = serde_json::to_vec(&json).unwrap().into();
     }
 }
 
