@@ -252,8 +252,7 @@ fn check_version(algorithm: &str, auth_data: &RawValue) -> Result<(), BackupErro
     if auth_data.get().len() > JSON_BYTES_MAX {
         return Err(BackupError::TooLarge("`auth_data` is larger than 64 KiB"));
     }
-    let is_object = auth_data.get().starts_with('{');
-    if is_object { Ok(()) } else { Err(BackupError::Malformed("`auth_data` is not an object")) }
+    Ok(())
 }
 
 fn check_session(session_id: &str, session: &RawValue) -> Result<Quality, BackupError> {
