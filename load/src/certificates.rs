@@ -32,4 +32,14 @@ impl Certificates {
         fs::write(&files.key, key.serialize_pem())?;
         Ok(files)
     }
+
+    /// For a server under test: whom it trusts, and that it may connect to loopback.
+    pub(crate) fn environment(&self) -> Vec<(String, PathBuf)> {
+        let list = |value: &str| PathBuf::from(format!("[\"{value}\"]"));
+        let authority = self.authority.display().to_string();
+        vec![
+            ("MERIDIAN_FEDERATION__CERTIFICATE_AUTHORITIES".to_owned(), list(&authority)),
+            ("MERIDIAN_FEDERATION__ALLOWED_ADDRESSES".to_owned(), list("127.0.0.0/8")),
+        ]
+    }
 }

@@ -35,13 +35,25 @@ impl Connection {
         token: Option<&str>,
         body: Bytes,
     ) -> anyhow::Result<Response> {
+        let bearer = token.map(|token| format!("Bearer {token}"));
+        self.request_as(method, path, bearer, body).await
+    }
+
+    /// The same, with any `Authorization`.
+    pub(crate) async fn request_as(
+        &mut self,
+        method: Method,
+        path: &str,
+        authorization: Option<String>,
+        body: Bytes,
+    ) -> anyhow::Result<Response> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, self.address.to_string())
             .header(header::CONTENT_TYPE, "application/json");
-        if let Some(token) = token {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        if let Some(authorization) = authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
         }
         let request = request.body(Full::new(body)).context("request")?;
         let mut sender = self.open().await?;

@@ -128,17 +128,15 @@ fn plan(
     let mut plan = Plan::new(binary, engine, &home)?;
     let tls = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
     let name = tls.to_string();
-    let list = |value: &str| PathBuf::from(format!("[\"{value}\"]"));
-    let authority = certificates.authority.display().to_string();
-    plan.environment = [
-        ("MERIDIAN_SERVER_NAME", PathBuf::from(&name)),
-        ("MERIDIAN_TLS__LISTEN", PathBuf::from(&name)),
-        ("MERIDIAN_TLS__CERTIFICATE", certificates.certificate.clone()),
-        ("MERIDIAN_TLS__PRIVATE_KEY", certificates.key.clone()),
-        ("MERIDIAN_FEDERATION__CERTIFICATE_AUTHORITIES", list(&authority)),
-        ("MERIDIAN_FEDERATION__ALLOWED_ADDRESSES", list("127.0.0.0/8")),
-    ]
-    .map(|(key, value)| (key.to_owned(), value))
-    .into();
+    plan.environment = certificates.environment();
+    plan.environment.extend(
+        [
+            ("MERIDIAN_SERVER_NAME", PathBuf::from(&name)),
+            ("MERIDIAN_TLS__LISTEN", PathBuf::from(&name)),
+            ("MERIDIAN_TLS__CERTIFICATE", certificates.certificate.clone()),
+            ("MERIDIAN_TLS__PRIVATE_KEY", certificates.key.clone()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value)),
+    );
     Ok(Party { plan, name })
 }

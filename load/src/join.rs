@@ -2,9 +2,6 @@
 //! a fixture; and joins that are cut off half-way, after which the room is there wholly or not at
 //! all, and can be joined.
 
-mod fixture;
-mod room;
-
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -15,14 +12,11 @@ use std::{
 use anyhow::{Context as _, ensure};
 use clap::Args;
 
-use self::{
-    fixture::{Answering, Fixture},
-    room::Room,
-};
 use crate::{
     bench::report::{self, Report, Target},
     certificates::Certificates,
     client::{self, Account, Client},
+    fixture::{Answering, Fixture, room::Room},
     server::{Plan, Server},
 };
 
@@ -61,14 +55,7 @@ async fn measure(arguments: &Arguments, directory: &Path) -> anyhow::Result<Repo
     let certificates = Certificates::make(directory)?;
     let fixture = Fixture::serve(&certificates).await?;
     let mut plan = Plan::new(&arguments.server_bin, &arguments.engine, directory)?;
-    let list = |value: &str| PathBuf::from(format!("[\"{value}\"]"));
-    let authority = certificates.authority.display().to_string();
-    plan.environment = [
-        ("MERIDIAN_FEDERATION__CERTIFICATE_AUTHORITIES", list(&authority)),
-        ("MERIDIAN_FEDERATION__ALLOWED_ADDRESSES", list("127.0.0.0/8")),
-    ]
-    .map(|(key, value)| (key.to_owned(), value))
-    .into();
+    plan.environment = certificates.environment();
     let (server, _) = plan.start().await?;
     let user = client::register(plan.address, "newcomer").await?;
     let trial = Trial { plan, fixture, user, members: arguments.members };

@@ -1,6 +1,7 @@
 //! Drives a real server over loopback, from outside: `load crash` kills it and looks for loss,
 //! `load bench` measures what its work costs, `load federate` what two of them cost each other,
-//! `load join` what it takes to come into a large room.
+//! `load join` what it takes to come into a large room, `load resolve` what a fork of one costs, and
+//! `load transactions` kills it as soon as it has answered another server.
 
 #![expect(
     clippy::disallowed_methods,
@@ -13,10 +14,13 @@ mod client;
 mod connection;
 mod crash;
 mod federate;
+mod fixture;
 mod join;
 mod powerloss;
+mod resolve;
 mod server;
 mod socket;
+mod transactions;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -41,6 +45,11 @@ enum Command {
     Presence(federate::presence::Arguments),
     /// Measure a join of a large room through another server, and cut joins off half-way
     Join(join::Arguments),
+    /// Kill the server right after it has answered other servers' transactions and look for their
+    /// events
+    Transactions(transactions::Arguments),
+    /// Measure what an event costs on a branch whose state is in conflict with the rest of the room
+    Resolve(resolve::Arguments),
     /// Check that the model of power loss drops what was not synced and keeps what was
     PowerlossCheck,
     /// Write files with and without syncing them, then wait to be killed
@@ -55,6 +64,8 @@ fn main() -> ExitCode {
         Command::Federate(arguments) => block_on(federate::run(arguments)),
         Command::Presence(arguments) => block_on(federate::presence::run(arguments)),
         Command::Join(arguments) => block_on(join::run(arguments)),
+        Command::Transactions(arguments) => block_on(transactions::run(arguments)),
+        Command::Resolve(arguments) => block_on(resolve::run(arguments)),
         Command::PowerlossCheck => powerloss::check(),
         Command::PowerlossVictim { directory } => powerloss::victim(&directory),
     };

@@ -1,5 +1,5 @@
 //! A region small enough to be believed, to try the tools on: every change is a line of one file.
-//! `TOY_FAULT` makes it break a promise, and then `load crash` must notice. It authenticates
+//! `TOY_FAULT` makes it break a promise, and then `load crash` and `load transactions` must notice. It authenticates
 //! nobody and authorises everything.
 
 #![expect(clippy::disallowed_methods, reason = "a tool: it reads its environment")]
@@ -180,6 +180,23 @@ impl Region {
         Ok(json!({ "event_id": id }))
     }
 
+    /// Takes every event of another server's transaction, and says so.
+    fn receive(&self, body: &Value) -> anyhow::Result<Value> {
+        let mut verdicts = serde_json::Map::new();
+        for pdu in body["pdus"].as_array().context("pdus")? {
+            let room = pdu["room_id"].as_str().context("room_id")?;
+            let id = pdu["unsigned"]["org.example.id"].as_str().context("an id")?;
+            let mut state = self.lock();
+            if !state.transactions.contains_key(id) {
+                let (room, id) = (room.to_owned(), id.to_owned());
+                let (content, transaction) = (pdu["content"].clone(), id.clone());
+                self.commit(&mut state, Change::Event { room, id, content, transaction })?;
+            }
+            verdicts.insert(id.to_owned(), json!({}));
+        }
+        Ok(json!({ "pdus": verdicts }))
+    }
+
     /// What is new to a user since a token, waiting for it if there is nothing.
     fn sync(&self, user: &str, since: Option<&str>, wait: Duration) -> Value {
         let since = since.and_then(|since| since.strip_prefix('s')?.parse::<usize>().ok());
@@ -247,6 +264,7 @@ impl Region {
             query.split('&').filter_map(|pair| pair.split_once('=')).collect();
         let parts: Vec<&str> = path.trim_start_matches("/_matrix/client/").split('/').collect();
         Ok(match parts.as_slice() {
+            ["", "_matrix", "federation", "v1", "send", _] => self.receive(&body)?,
             ["v3", "register"] => {
                 json!({ "user_id": body["username"], "access_token": body["username"] })
             }
@@ -258,15 +276,15 @@ impl Region {
                 json!({ "room_id": room })
             }
             ["v3", "join", room] => {
-                let (room, user) = (room.replace("%21", "!"), user.to_owned());
+                let (room, user) = (decode(room), user.to_owned());
                 self.commit(&mut self.lock(), Change::Join { room, user })?;
                 json!({})
             }
             ["v3", "rooms", room, "send", _, transaction] => {
-                self.send(&room.replace("%21", "!"), user, transaction, body)?
+                self.send(&decode(room), user, transaction, body)?
             }
             ["v3", "rooms", room, "messages"] => {
-                self.messages(&room.replace("%21", "!"), query.get("from").copied())
+                self.messages(&decode(room), query.get("from").copied())
             }
             ["v3", "sync"] => {
                 let wait = Duration::from_millis(query.get("timeout").unwrap_or(&"0").parse()?);
@@ -341,6 +359,11 @@ fn timelines(state: &State, user: &str, from: usize) -> serde_json::Map<String, 
         .into_iter()
         .map(|(room, events)| (room.clone(), json!({ "timeline": { "events": events } })))
         .collect()
+}
+
+/// A room's id in a path.
+fn decode(segment: &str) -> String {
+    segment.replace("%21", "!").replace("%3A", ":")
 }
 
 /// A token is the name of its user.

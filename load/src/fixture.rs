@@ -1,5 +1,9 @@
 //! Another server, as far as a join needs one: it publishes its key, hands out the template, and
-//! answers the join with the whole state of the room, over TLS.
+//! answers the join with the whole state of the room, over TLS. It can send transactions too, and
+//! tells the state on a branch of its rooms.
+
+mod peer;
+pub(crate) mod room;
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +32,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::room::{KEY_ID, Room, Signatory};
+pub(crate) use self::peer::Peer;
+use self::room::{KEY_ID, Room, Signatory};
 use crate::certificates::Certificates;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -46,6 +51,8 @@ pub(crate) enum Answering {
 pub(crate) struct Fixture {
     pub(crate) signatory: Signatory,
     rooms: Mutex<BTreeMap<String, Arc<Room>>>,
+    /// The last join of each room, by its id.
+    joins: Mutex<BTreeMap<String, String>>,
     answering: Mutex<Answering>,
     /// An answer to `send_join` is on its way.
     pub(crate) answered: Notify,
@@ -67,6 +74,7 @@ impl Fixture {
         let fixture = Arc::new(Self {
             signatory: Signatory { server: listener.local_addr()?.to_string(), key },
             rooms: Mutex::default(),
+            joins: Mutex::default(),
             answering: Mutex::new(Answering::Whole),
             answered: Notify::new(),
         });
@@ -83,6 +91,15 @@ impl Fixture {
         let id = room.id.clone();
         lock(&self.rooms).insert(id.clone(), Arc::new(room));
         id
+    }
+
+    pub(crate) fn room(&self, id: &str) -> anyhow::Result<Arc<Room>> {
+        lock(&self.rooms).get(id).cloned().context("a room of the fixture")
+    }
+
+    /// The id of the event by which somebody joined a room.
+    pub(crate) fn join_of(&self, room: &str) -> Option<String> {
+        lock(&self.joins).get(room).cloned()
     }
 
     pub(crate) fn set_answering(&self, answering: Answering) {
@@ -104,14 +121,15 @@ impl Fixture {
         let path = request.uri().path().to_owned();
         let parts: Vec<String> = path.split('/').map(decode).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        let room = |id: &str| lock(&self.rooms).get(id).cloned().context("a room of the fixture");
+        let room = |id: &str| self.room(id);
         match parts.as_slice() {
             ["", "_matrix", "key", "v2", "server", ..] => whole(StatusCode::OK, self.keys()?),
             ["", "_matrix", "federation", "v1", "make_join", id, user] => {
                 whole(StatusCode::OK, room(id)?.template(user))
             }
-            ["", "_matrix", "federation", "v2", "send_join", id, _] => {
+            ["", "_matrix", "federation", "v2", "send_join", id, event_id] => {
                 let room = room(id)?;
+                lock(&self.joins).insert(room.id.clone(), (*event_id).to_owned());
                 let event = request.into_body().collect().await?.to_bytes();
                 let event = String::from_utf8(event.to_vec())?;
                 let answer = room.joined(&self.signatory.server, &event);
@@ -125,6 +143,22 @@ impl Fixture {
                 let first = stream::iter([Ok(Frame::data(half))]);
                 let body = StreamBody::new(first.chain(stream::pending()));
                 Ok(Response::new(body.boxed_unsync()))
+            }
+            ["", "_matrix", "federation", "v1", "get_missing_events", _] => {
+                whole(StatusCode::OK, r#"{"events":[]}"#.to_owned())
+            }
+            ["", "_matrix", "federation", "v1", "state_ids", id] => {
+                whole(StatusCode::OK, room(id)?.ids_of_branch())
+            }
+            ["", "_matrix", "federation", "v1", "state", id] => {
+                whole(StatusCode::OK, room(id)?.state_of_branch())
+            }
+            ["", "_matrix", "federation", "v1", "event", id] => {
+                let rooms: Vec<Arc<Room>> = lock(&self.rooms).values().cloned().collect();
+                let found = rooms.iter().find_map(|room| room.unsent_event(id));
+                let event = found.context("an event of a branch")?;
+                let origin = &self.signatory.server;
+                whole(StatusCode::OK, format!(r#"{{"origin":"{origin}","pdus":[{event}]}}"#))
             }
             _ => whole(StatusCode::NOT_FOUND, r#"{"errcode":"M_UNRECOGNIZED"}"#.to_owned()),
         }
