@@ -95,6 +95,40 @@ impl Rooms {
         Ok(visible)
     }
 
+    /// [`Rooms::visible`], and for somebody who is in the room also what is part of its state now:
+    /// they are told of it anyway, and clients look for changes of the state in the timeline.
+    pub async fn visible_or_current(
+        &self,
+        viewer: &UserId,
+        room: &RoomId,
+        events: &[Arc<StoredEvent>],
+    ) -> Result<Vec<Arc<StoredEvent>>, Error> {
+        let mut visible = self.visible(viewer, room, events).await?;
+        if visible.len() == events.len() {
+            return Ok(visible);
+        }
+        let Some(view) = self.room(room).await? else { return Ok(visible) };
+        if !view.local_joined.contains(viewer) {
+            return Ok(visible);
+        }
+        let mut shown = visible.drain(..).peekable();
+        let mut all = Vec::with_capacity(events.len());
+        for event in events {
+            if let Some(event) = shown.next_if(|next| Arc::ptr_eq(next, event)) {
+                all.push(event);
+            } else if self.is_current(event, view.state).await? {
+                all.push(Arc::clone(event));
+            }
+        }
+        Ok(all)
+    }
+
+    async fn is_current(&self, event: &StoredEvent, state: Root) -> Result<bool, Error> {
+        let Some(state_key) = event.pdu.state_key() else { return Ok(false) };
+        let current = self.state_get(state, event.pdu.event_type(), state_key).await?;
+        Ok(current.is_some_and(|current| current.pdu.event_id() == event.pdu.event_id()))
+    }
+
     async fn is_for_clients(&self, event: &StoredEvent) -> Result<bool, Error> {
         if event.status != EventStatus::Accepted || event.pdu.event_type() == DUMMY {
             return Ok(false);

@@ -42,6 +42,8 @@ pub(crate) struct Timeline {
 pub(crate) struct Window {
     pub(crate) after: Position,
     pub(crate) up_to: Position,
+    /// Events that are shown of it: the newest.
+    pub(crate) limit: usize,
 }
 
 pub(crate) async fn load(
@@ -49,7 +51,7 @@ pub(crate) async fn load(
     room: &RoomId,
     window: Window,
 ) -> Result<Timeline, SyncError> {
-    let limit = scope.filter.timeline.timeline_limit();
+    let limit = window.limit;
     let (page, mut left) = ((limit + 1).max(PAGE_MIN), limit * SCAN_FACTOR + SCAN_MIN);
     let mut timeline = Timeline::default();
     let mut up_to = window.up_to;
@@ -108,7 +110,8 @@ impl Timeline {
         let kept_back = |event: &&Arc<StoredEvent>| !wants(scope, room, event);
         self.hides |= read.iter().filter(kept_back).any(|event| may_count(scope, event));
         if !wanted.is_empty() {
-            let visible = scope.sync.sources.rooms.visible(scope.user, room, &wanted).await?;
+            let rooms = &scope.sync.sources.rooms;
+            let visible = rooms.visible_or_current(scope.user, room, &wanted).await?;
             self.events.extend(visible);
         }
         Ok(())
@@ -140,13 +143,14 @@ impl Timeline {
         self.events.first().map_or(end, |event| event.state_before)
     }
 
-    pub(crate) async fn write(
+    /// Appends the events.
+    pub(crate) async fn write_events(
         &self,
         scope: &Scope<'_>,
         room: &RoomId,
         joined_throughout: bool,
         bundled: bool,
-        out: &mut Vec<u8>,
+        out: &mut Events,
     ) -> Result<(), SyncError> {
         let rooms = &scope.sync.sources.rooms;
         let relations = if bundled {
@@ -155,20 +159,35 @@ impl Timeline {
             Default::default()
         };
         let membership = joined_throughout.then_some(MembershipState::Join);
-        let mut events = Events::default();
         for event in &self.events {
             let relations = relations.get(event.pdu.event_id());
-            event::write(scope, event, membership.clone(), relations, events.next()).await?;
+            event::write(scope, event, membership.clone(), relations, out.next()).await?;
         }
+        Ok(())
+    }
+
+    pub(crate) fn prev_batch(&self, scope: &Scope<'_>) -> String {
+        match self.events.first() {
+            Some(first) => scope.sync.sources.rooms.token_before(first),
+            // Everything up to here is before.
+            None => scope.token.to_string(),
+        }
+    }
+
+    pub(crate) async fn write(
+        &self,
+        scope: &Scope<'_>,
+        room: &RoomId,
+        joined_throughout: bool,
+        bundled: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SyncError> {
+        let mut events = Events::default();
+        self.write_events(scope, room, joined_throughout, bundled, &mut events).await?;
         let mut object = Object::open(out);
         events.write_list(object.key("events"));
         object.raw("limited", if self.limited { b"true" } else { b"false" });
-        let prev_batch = match self.events.first() {
-            Some(first) => rooms.token_before(first),
-            // Everything up to here is before.
-            None => scope.token.to_string(),
-        };
-        json::text(object.key("prev_batch"), &prev_batch);
+        json::text(object.key("prev_batch"), &self.prev_batch(scope));
         object.close();
         Ok(())
     }

@@ -58,8 +58,12 @@ pub(crate) async fn write(
     }
     let knows = knowledge(scope, room).await?;
     let after = if knows.new { 0 } else { scope.after() };
-    let window = Window { after, up_to: scope.now.durable };
-    let timeline = timeline::load(scope, room_id, window).await?;
+    let window =
+        Window { after, up_to: scope.now.durable, limit: scope.filter.timeline.timeline_limit() };
+    let mut timeline = timeline::load(scope, room_id, window).await?;
+    // Whoever came back may hold an older piece of the timeline: there is a gap behind it. Synapse
+    // says so of every room that was joined since.
+    timeline.limited |= knows.new && scope.since.is_some();
     meet(scope, room_id, knows, &timeline, sections).await?;
     if let Some(event) = timeline.newest_of_others(scope.user) {
         sections.newest.push((room_id.clone(), event.pdu.event_id().clone()));

@@ -128,6 +128,21 @@ async fn leaving_kicking_and_banning_end_with_the_member_event() {
     }
 }
 
+/// Even if all of it is told: the client may hold an older piece of the timeline.
+#[tokio::test]
+async fn a_room_that_was_joined_since_has_a_limited_timeline() {
+    let world = World::new().await;
+    let (ada, ben) = (world.user("ada").await, world.user("ben").await);
+    let room = world.shared_room(&[&ada]).await;
+    let since = world.token(&ben).await;
+    world.join(&room, &ben).await;
+    let answer = world.next(&ben, &since).await;
+    let told = joined(&answer, &room);
+    assert_eq!(told["timeline"]["limited"], true);
+    assert!(events(told, "timeline").iter().any(|event| event["type"] == "m.room.create"));
+    assert_eq!(joined(&world.initial(&ben).await, &room)["timeline"]["limited"], false);
+}
+
 #[tokio::test]
 async fn left_and_back_within_one_window_is_a_new_join() {
     let world = World::new().await;
