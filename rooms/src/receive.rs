@@ -150,6 +150,9 @@ impl Rooms {
         {
             return all_fail(outcomes.len(), &Error::from(error).into());
         }
+        if let Err(error) = inner.put_out_guests(room, view.state).await {
+            tracing::warn!(%error, %room, "guests could not be put out of a room");
+        }
         if let Err(error) = inner.heal(room).await {
             tracing::warn!(%error, %room, "the branches of a room could not be joined");
         }

@@ -1,12 +1,16 @@
 //! Guests: where they may join, and that they go when they may not be there any more.
 
-use ruma::{OwnedUserId, events::room::member::MembershipState};
+use std::sync::Arc;
+
+use ruma::{OwnedUserId, RoomId, events::room::member::MembershipState};
 use serde::Deserialize;
 
 use crate::{
-    Error, Profile,
+    Error, Profile, Root,
     draft::{Draft, Says},
     membership::member_content,
+    rooms::Inner,
+    trie::NewNodes,
 };
 
 /// Marks the member event of a guest, so that it is known whom a later event puts out.
@@ -37,6 +41,29 @@ pub(crate) async fn put_out(draft: &mut Draft<'_>) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+impl Inner {
+    /// The same after events of other servers, if they changed what the state `before` said. Not in
+    /// the commit of those events: where they joined branches, a draft cannot go on. Durable on
+    /// return.
+    pub(crate) async fn put_out_guests(&self, room: &RoomId, before: Root) -> Result<(), Error> {
+        let Some(view) = self.view(room).await? else { return Ok(()) };
+        let nodes = NewNodes::default();
+        let access = async |root| self.trie.get(root, "m.room.guest_access", "", &nodes).await;
+        if view.state == before || access(view.state).await? == access(before).await? {
+            return Ok(());
+        }
+        let Some(mut writer) = self.writer(room).await? else { return Ok(()) };
+        let place = Arc::clone(&writer.room);
+        let mut draft = writer.draft(self);
+        put_out(&mut draft).await?;
+        if draft.events.is_empty() {
+            return Ok(());
+        }
+        let outcome = draft.submit(&place, |_| {})?;
+        writer.finish(outcome).durable(self).await
+    }
 }
 
 async fn is_guest(draft: &mut Draft<'_>, user: &OwnedUserId) -> Result<bool, Error> {

@@ -8,7 +8,7 @@ use super::{Scene, VERSIONS, accepted, history, is_shown, messages, pdu_of, stat
 use crate::{
     peers::{come_in, snapshot},
     wire::name,
-    world::change,
+    world::{change, join_request},
 };
 
 #[tokio::test]
@@ -159,4 +159,38 @@ async fn a_room_that_nobody_local_is_in_is_closed_to_other_servers() {
     }
     assert_eq!(snapshot(two, room).await, before);
     assert_eq!(two.membership_of(bob, room).await, Some(MembershipState::Leave));
+}
+
+/// "the server MUST set those users' room membership to `leave`", whoever changed the setting.
+#[tokio::test]
+async fn guests_go_when_another_server_says_that_they_may_not_be_there() {
+    for is_forked in [false, true] {
+        let scene = Scene::new("11").await;
+        let Scene { one, two, ada, bob, room, .. } = &scene;
+        let set = async |world: &crate::world::World, user, access: &str| {
+            let content = json!({ "guest_access": access });
+            world.set(user, room, "m.room.guest_access", "", content).await.unwrap();
+        };
+        let levels = json!({ "users": { ada.as_str(): 100, bob.as_str(): 100 } });
+        one.set(ada, room, "m.room.power_levels", "", levels).await.unwrap();
+        set(one, ada, "can_join").await;
+        let (guest, carl) = (one.user("guest"), one.user("carl"));
+        let request = rooms::JoinRequest { guest: true, ..join_request(&guest, room) };
+        one.rooms.join(request).await.unwrap();
+        one.join(&carl, room).await.unwrap();
+        scene.deliver().await;
+        if is_forked {
+            one.send(ada, room, "at the same time").await.unwrap();
+        }
+        set(two, bob, "forbidden").await;
+        scene.deliver().await;
+        for world in [one, two] {
+            let membership = async |user| world.membership_of(user, room).await;
+            assert_eq!(membership(&guest).await, Some("leave".into()), "forked: {is_forked}");
+            for user in [ada, bob, &carl] {
+                assert_eq!(membership(user).await, Some("join".into()), "{user}: {is_forked}");
+            }
+        }
+        scene.assert_same_state("the guest is gone").await;
+    }
 }
