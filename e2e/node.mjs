@@ -25,6 +25,11 @@ export function commandLine() {
     return { server: values.server.replace(/\/$/, ""), restartCommand: values["restart-cmd"], artifacts: values.artifacts };
 }
 
+/** A browser for many: each of its contexts has an empty profile. */
+export function launchBrowser() {
+    return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", headless: true, args: FLAGS });
+}
+
 /** A browser of its own: empty profile, no shared connections, no shared storage. */
 export async function openBrowser(options = {}) {
     const profile = await mkdtemp(join(tmpdir(), "e2e-chromium-"));

@@ -60,7 +60,7 @@ export class Person {
         expect(response.user_id?.startsWith(`@${this.name}:`), `registered as ${response.user_id}`);
     }
 
-    async logIn() {
+    async logIn(options = {}) {
         const session = await createClient({ baseUrl: this.server }).loginRequest({
             type: "m.login.password",
             identifier: { type: "m.id.user", user: this.name },
@@ -74,7 +74,8 @@ export class Person {
             deviceId: session.device_id,
             accessToken: session.access_token,
             timelineSupport: true,
-            fetchFn: (resource, options) => this.fetch(resource, options),
+            fetchFn: (resource, init) => this.fetch(resource, init),
+            ...options,
         });
     }
 

@@ -1,44 +1,15 @@
 // Bundles the scenario with matrix-js-sdk into a page and lives through it in a real Chromium.
 
-import { readFile, writeFile } from "node:fs/promises";
-import { createServer } from "node:http";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import { build } from "esbuild";
-
 import { commandLine, openBrowser, restart } from "../node.mjs";
+import { bundle, servePage } from "../webpage.mjs";
 
-const HERE = import.meta.dirname;
 const WHOLE_SCENARIO_MS = 5 * 60_000;
 
-async function bundle() {
-    const outfile = join(HERE, "scenario.bundle.js");
-    await build({
-        entryPoints: [join(HERE, "scenario.js")],
-        outfile,
-        bundle: true,
-        format: "esm",
-        platform: "browser",
-        target: "chrome120",
-        define: { global: "globalThis" },
-        logLevel: "error",
-    });
-    return readFile(outfile);
-}
-
-/** The page has an origin of its own, as Element has: every request to the homeserver is a cross-origin one. */
-async function servePage(script) {
-    const server = createServer((request, response) => {
-        const isScript = request.url === "/scenario.js";
-        response.setHeader("content-type", isScript ? "text/javascript" : "text/html; charset=utf-8");
-        response.end(isScript ? script : '<!doctype html><title>js-sdk</title><script type="module" src="/scenario.js"></script>');
-    });
-    await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-    return { url: `http://127.0.0.1:${server.address().port}/`, close: () => server.close() };
-}
-
 const { server, restartCommand, artifacts } = commandLine();
-const host = await servePage(await bundle());
+const host = await servePage("js-sdk", await bundle(join(import.meta.dirname, "scenario.js")));
 const browser = await openBrowser();
 const log = [];
 let failures = 1;

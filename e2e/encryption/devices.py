@@ -1,0 +1,141 @@
+"""Devices of real SDKs, told what to do line by line: a page of matrix-js-sdk, or a process of matrix-rust-sdk."""
+
+import contextlib
+import itertools
+import json
+import queue
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from servers import Server
+
+HERE = Path(__file__).resolve().parent
+COMMAND_SECONDS = 60
+
+
+class Host:
+    """A process that takes commands as lines of JSON and answers each with one."""
+
+    def __init__(self, command: list[str], errors: Path) -> None:
+        self._answers: dict[int, queue.Queue] = {}
+        self._ids = itertools.count(1)
+        with open(errors, "ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            answer = json.loads(line)
+            self._answers[answer["id"]].put(answer)
+        for waiting in self._answers.values():
+            waiting.put({"error": "the host of the device is gone"})
+
+    def ask(self, line: dict) -> dict | None:
+        number = next(self._ids)
+        waiting = self._answers[number] = queue.Queue()
+        self.process.stdin.write(json.dumps({"id": number, **line}) + "\n")
+        self.process.stdin.flush()
+        try:
+            answer = waiting.get(timeout=COMMAND_SECONDS)
+        except queue.Empty:
+            raise AssertionError(f"no answer to {line['do']} within {COMMAND_SECONDS} s") from None
+        finally:
+            del self._answers[number]
+        if "error" in answer:
+            raise AssertionError(f"{line['do']}: {answer['error']}")
+        return answer["ok"]
+
+    def close(self) -> None:
+        """Ends with its standard input, and so do its browser and its stores."""
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Device:
+    """What a person holds in the hand. `sdk` says whose engine is inside."""
+
+    sdk = ""
+    _names = itertools.count(1)
+
+    def __init__(self, server: Server, label: str) -> None:
+        self.server, self.label = server, f"{label} ({self.sdk})"
+        self.user = self.id = self.token = ""
+
+    def __str__(self) -> str:
+        return self.label
+
+    def do(self, command: str, **parameters):
+        raise NotImplementedError
+
+    def log_in(self, name: str) -> None:
+        answer = self.do("logIn", server=self.server.url, name=name)
+        self.user, self.id, self.token = answer["user"], answer["device"], answer["token"]
+
+    def call(self, method: str, path: str, body: dict | None = None) -> dict:
+        """Asks the server with the device's token: for what it stores, beside what the SDK shows."""
+        request = urllib.request.Request(f"{self.server.url}/_matrix/client/{path}", method=method,
+                                         data=None if body is None else json.dumps(body).encode())
+        request.add_header("Authorization", f"Bearer {self.token}")
+        with urllib.request.urlopen(request, timeout=30, context=self.server.authority.context()) as answer:
+            return json.load(answer)
+
+
+class JsDevice(Device):
+    sdk = "js"
+    host: Host | None = None
+
+    def __init__(self, server: Server, label: str, artifacts: Path) -> None:
+        super().__init__(server, label)
+        self.page = f"{label}-{next(self._names)}"
+        if JsDevice.host is None:
+            command = ["node", str(HERE / "host.mjs"), str(artifacts / "encryption-js.log")]
+            JsDevice.host = Host(command, artifacts / "encryption-js.stderr")
+
+    def do(self, command: str, **parameters):
+        return JsDevice.host.ask({"device": self.page, "do": command, "with": parameters})
+
+    def close(self) -> None:
+        pass  # the page goes with the browser
+
+    @classmethod
+    def close_all(cls) -> None:
+        if cls.host is not None:
+            cls.host.close()
+            cls.host = None
+
+
+class RustDevice(Device):
+    sdk = "rust"
+    binary = HERE.parent / "target" / "debug" / "rust-sdk-device"
+    _open: list["RustDevice"] = []
+
+    def __init__(self, server: Server, label: str, artifacts: Path) -> None:
+        super().__init__(server, label)
+        # A store of its own: no two devices share keys.
+        self.store = server.base / f"{label}-{next(self._names)}"
+        self.errors = artifacts / "encryption-rust.stderr"
+        self.open()
+
+    def open(self) -> None:
+        self.host = Host([str(self.binary), "--store", str(self.store), "--ca", str(self.server.authority.certificate)], self.errors)
+        RustDevice._open.append(self)
+
+    def do(self, command: str, **parameters):
+        return self.host.ask({"do": command, "with": parameters})
+
+    def close(self) -> None:
+        self.host.close()
+        RustDevice._open.remove(self)
+
+    @classmethod
+    def close_all(cls) -> None:
+        for device in list(cls._open):
+            device.close()
