@@ -97,7 +97,7 @@ impl Rooms {
         };
         let pdu = inner.with_recommendation(room, pdu).await?;
         let relay = Relay::AllBut(server.to_owned());
-        let taken = inner.take(room, pdu, None, relay, Strictness::Refuse).await?;
+        let taken = inner.take(room, pdu, Vec::new(), relay, Strictness::Refuse).await?;
         if let Some(submitted) = taken.submitted {
             submitted.durable(inner).await?;
         }

@@ -80,7 +80,7 @@ impl Inner {
         if !known.local_joined.is_empty() {
             drop(writer);
             let join = self.with_recommendation(&room_id, join).await?;
-            let gap = Some(root);
+            let gap = vec![root];
             let taken = self.take(&room_id, join, gap, Relay::Nobody, Strictness::Refuse).await?;
             if let Some(submitted) = taken.submitted {
                 submitted.durable(self).await?;

@@ -79,8 +79,8 @@ impl Budget {
 }
 
 impl Inner {
-    /// Fetches what comes before the event, and its auth events. Returns the state before it, as
-    /// far as that follows from events that are still missing.
+    /// Fetches what comes before the event, and its auth events. Returns the states that
+    /// stand for what is still missing, none if nothing is.
     pub(super) async fn fetch_context(
         &self,
         origin: &ServerName,
@@ -88,15 +88,15 @@ impl Inner {
         pdu: &Arc<Pdu>,
         arrival: Arrival,
         budget: &mut Budget,
-    ) -> Result<Option<Root>, ReceiveError> {
+    ) -> Result<Vec<Root>, ReceiveError> {
         if self.has_gap(pdu).await? {
             Box::pin(self.fill_gap(origin, view, pdu, budget)).await?;
         }
         self.fetch_auth_events(origin, view, pdu, budget).await?;
         if self.has_gap(pdu).await? {
-            return self.state_across_gap(origin, view, pdu, arrival, budget).await.map(Some);
+            return self.states_across_gap(origin, view, pdu, arrival, budget).await;
         }
-        Ok(None)
+        Ok(Vec::new())
     }
 
     /// Whether something that comes right before the event has no place in the room's history. What

@@ -16,6 +16,8 @@ use crate::{
 
 /// Single events are asked for up to this many; beyond it the whole state is.
 const SINGLES_MAX: usize = 50;
+/// Of more branches that are missing, one state stands for all: each costs a request.
+const BRANCHES_MAX: usize = 5;
 
 impl Inner {
     /// As part of reading history: the state before an event, from a server that has it.
@@ -25,38 +27,97 @@ impl Inner {
         view: &RoomView,
         pdu: &Pdu,
     ) -> Result<Root, ReceiveError> {
-        self.state_across_gap(server, view, pdu, Arrival::Missed, &mut Budget::default()).await
+        let budget = &mut Budget::default();
+        let told = self.told_state(server, view, pdu, Arrival::Missed, budget).await?;
+        let roots = match told {
+            Some(ids) => vec![self.told_root(server, view, pdu, ids).await?],
+            None => self.states_after_missing(server, view, pdu, budget).await?,
+        };
+        Ok(self.resolved(view.version, roots).await?)
     }
 
-    /// The state before the event as `origin` has it. If it does not say, that after each event
-    /// which is missing before this one, unless the server hid those when it sent this: who shows
-    /// no event must not say what the state is there.
-    pub(super) async fn state_across_gap(
+    /// The states that stand for the events which are missing before this one, as `origin` has them;
+    /// they are to be resolved with those of the events that are known.
+    ///
+    /// If all are missing, that is the state before the event. If some are known it is the state
+    /// after each that is missing: in the state before the event the branches are resolved already,
+    /// and what one branch alone disagreed about is no conflict any more, so that resolving it once
+    /// more with the known branches can end elsewhere than on servers that know them all.
+    pub(super) async fn states_across_gap(
         &self,
         origin: &ServerName,
         view: &RoomView,
         pdu: &Pdu,
         arrival: Arrival,
         budget: &mut Budget,
-    ) -> Result<Root, ReceiveError> {
-        budget.spend_context()?;
-        let (room, at) = (&view.room_id, pdu.event_id());
-        match self.ports.remote.state_ids(origin, room, at).await {
-            Ok(ids) => {
-                let state = self.fetch_state(origin, view, at, ids, &[]).await?;
-                Ok(self.new_root(state)?)
-            }
-            Err(RemoteError::Refused { .. }) if arrival == Arrival::Missed => {
-                let mut roots = Vec::new();
-                for missing in pdu.prev_events() {
-                    if !self.has_place(room, missing).await? {
-                        roots.push(self.state_after_missing(origin, view, missing, budget).await?);
-                    }
+    ) -> Result<Vec<Root>, ReceiveError> {
+        let Some(ids) = self.told_state(origin, view, pdu, arrival, budget).await? else {
+            return self.states_after_missing(origin, view, pdu, budget).await;
+        };
+        let missing = self.missing_before(view, pdu).await?.len();
+        if missing < pdu.prev_events().len() && missing <= BRANCHES_MAX {
+            match self.states_after_missing(origin, view, pdu, budget).await {
+                Err(ReceiveError::MissingContext(reason)) => {
+                    tracing::debug!(reason, event_id = %pdu.event_id(), "one state for all");
                 }
-                Ok(self.resolved(view.version, roots).await?)
+                other => return other,
             }
+        }
+        Ok(vec![self.told_root(origin, view, pdu, ids).await?])
+    }
+
+    /// The state before the event as `origin` has it. `None` if it does not say; then that after
+    /// each event which is missing before this one may be asked for, unless the server hid those
+    /// when it sent this: who shows no event must not say what the state is there.
+    async fn told_state(
+        &self,
+        origin: &ServerName,
+        view: &RoomView,
+        pdu: &Pdu,
+        arrival: Arrival,
+        budget: &mut Budget,
+    ) -> Result<Option<StateIds>, ReceiveError> {
+        budget.spend_context()?;
+        match self.ports.remote.state_ids(origin, &view.room_id, pdu.event_id()).await {
+            Ok(ids) => Ok(Some(ids)),
+            Err(RemoteError::Refused { .. }) if arrival == Arrival::Missed => Ok(None),
             Err(error) => Err(unreachable(error)),
         }
+    }
+
+    async fn told_root(
+        &self,
+        origin: &ServerName,
+        view: &RoomView,
+        pdu: &Pdu,
+        ids: StateIds,
+    ) -> Result<Root, ReceiveError> {
+        let state = self.fetch_state(origin, view, pdu.event_id(), ids, &[]).await?;
+        Ok(self.new_root(state)?)
+    }
+
+    async fn missing_before(&self, view: &RoomView, pdu: &Pdu) -> Result<Vec<OwnedEventId>, Error> {
+        let mut missing = Vec::new();
+        for id in pdu.prev_events() {
+            if !self.has_place(&view.room_id, id).await? {
+                missing.push(id.clone());
+            }
+        }
+        Ok(missing)
+    }
+
+    async fn states_after_missing(
+        &self,
+        origin: &ServerName,
+        view: &RoomView,
+        pdu: &Pdu,
+        budget: &mut Budget,
+    ) -> Result<Vec<Root>, ReceiveError> {
+        let mut roots = Vec::new();
+        for missing in self.missing_before(view, pdu).await? {
+            roots.push(self.state_after_missing(origin, view, &missing, budget).await?);
+        }
+        Ok(roots)
     }
 
     /// The state after an event that has no place in history here, and gets none by this.

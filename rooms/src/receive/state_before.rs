@@ -15,12 +15,12 @@ use crate::{
 
 impl Inner {
     /// The state before an event: that after the events it comes after. `gap` stands for those of
-    /// them that are not known.
+    /// them that are not known. All are resolved at once: resolving some first is another resolution.
     pub(super) async fn state_before(
         &self,
         version: &'static RoomVersion,
         pdu: &Pdu,
-        gap: Option<Root>,
+        gap: Vec<Root>,
     ) -> Result<Root, Error> {
         let mut roots = Vec::with_capacity(pdu.prev_events().len());
         for id in pdu.prev_events() {

@@ -52,13 +52,13 @@ enum Judgement {
 }
 
 impl Inner {
-    /// Judges a verified event whose auth events are known. `gap` is the state before it, as far as
-    /// it follows from events that are not.
+    /// Judges a verified event whose auth events are known. `gap` are the states
+    /// that stand for events which come right before it and are not.
     pub(crate) async fn take(
         &self,
         room_id: &RoomId,
         pdu: Arc<Pdu>,
-        gap: Option<Root>,
+        gap: Vec<Root>,
         relay: Relay,
         strictness: Strictness,
     ) -> Result<Taken, Error> {
@@ -71,10 +71,11 @@ impl Inner {
             return Ok(Taken { verdict, submitted: None });
         }
         let view = writer.view().clone();
+        let has_gap = !gap.is_empty();
         let state_before = self.state_before(view.version, &pdu, gap).await?;
         let (status, verdict) = match self.judge(&view, &pdu, state_before).await? {
             Judgement::Allowed => {
-                let allowed = Allowed { pdu, state_before, has_gap: gap.is_some(), relay };
+                let allowed = Allowed { pdu, state_before, has_gap, relay };
                 let submitted = Some(self.commit_allowed(writer, allowed, None).await?);
                 return Ok(Taken { verdict: Received::Accepted, submitted });
             }
@@ -103,7 +104,7 @@ impl Inner {
         says: &Says<'_>,
     ) -> Result<Submitted, Error> {
         let view = writer.view().clone();
-        let state_before = self.state_before(view.version, &pdu, None).await?;
+        let state_before = self.state_before(view.version, &pdu, Vec::new()).await?;
         match self.judge(&view, &pdu, state_before).await? {
             Judgement::Allowed => {}
             Judgement::Rejected(reason) | Judgement::SoftFailed(reason) => {

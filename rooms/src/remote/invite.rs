@@ -58,7 +58,8 @@ impl Rooms {
         let by_target = inner.check_signature_of(view.version, &signed, server).await;
         by_target.map_err(|dropped| malformed(server, &dropped.reason))?;
         let signed = inner.with_recommendation(room, signed).await?;
-        let taken = inner.take(room, signed, None, Relay::Everybody, Strictness::Refuse).await?;
+        let taken =
+            inner.take(room, signed, Vec::new(), Relay::Everybody, Strictness::Refuse).await?;
         match taken.submitted {
             Some(submitted) => submitted.durable(inner).await,
             None => Ok(()),

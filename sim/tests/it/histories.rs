@@ -17,6 +17,13 @@ fn every_version_ends_in_agreement() {
     }
 }
 
+/// A server that misses one of four branches must not resolve the other three twice.
+#[test]
+fn a_gap_among_known_branches_is_filled_with_its_own_state() {
+    let outcome = run(&history(489, "1")).unwrap();
+    assert_eq!(outcome.report, Vec::<String>::new());
+}
+
 #[test]
 fn histories_are_worth_their_name() {
     let mut received = sim::Counts::default();
