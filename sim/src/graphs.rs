@@ -18,7 +18,7 @@ const VICTIM: usize = 2;
 /// What the victim has in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// What was in force before the lie.
+    /// What was in force before the lie; all servers end with the same state.
     Current,
     /// What the liar said.
     Outdated,
@@ -27,8 +27,8 @@ pub enum Ending {
 }
 
 /// Problem A: the liar has outdated join rules, and who set both the old and the new ones has left.
-pub async fn problem_a(version: &str) -> anyhow::Result<Ending> {
-    let mut world = three_servers(version).await?;
+pub async fn problem_a(version: &str, seed: u64) -> anyhow::Result<Ending> {
+    let mut world = three_servers(version, seed).await?;
     let alice = world.servers[0].users[0].clone();
     world.settle().await?;
     let outdated = world.in_force(VICTIM, "m.room.join_rules").await?.context("join rules")?;
@@ -41,8 +41,8 @@ pub async fn problem_a(version: &str) -> anyhow::Result<Ending> {
 
 /// Problem B: the liar has outdated power levels, and the step from them to the current ones is one
 /// that both sides have seen.
-pub async fn problem_b(version: &str) -> anyhow::Result<Ending> {
-    let mut world = three_servers(version).await?;
+pub async fn problem_b(version: &str, seed: u64) -> anyhow::Result<Ending> {
+    let mut world = three_servers(version, seed).await?;
     let [alice, bob, carol] = [0, 1, 2].map(|server: usize| world.servers[server].users[0].clone());
     world.settle().await?;
     let outdated = world.in_force(VICTIM, "m.room.power_levels").await?.context("power levels")?;
@@ -61,8 +61,8 @@ pub async fn problem_b(version: &str) -> anyhow::Result<Ending> {
     world.mislead("m.room.power_levels", outdated).await
 }
 
-async fn three_servers(version: &str) -> anyhow::Result<World> {
-    let mut world = World::new(1, version, 3, 2).await?;
+async fn three_servers(version: &str, seed: u64) -> anyhow::Result<World> {
+    let mut world = World::new(seed, version, 3, 2).await?;
     let alice = world.servers[0].users[0].clone();
     for server in [1, 2] {
         let user = world.servers[server].users[0].clone();
@@ -114,7 +114,11 @@ impl World {
         ensure!(self.network.has_lied(), "nobody asked for the state");
         let found = self.in_force(VICTIM, event_type).await?;
         Ok(match found {
-            Some(id) if id == current => Ending::Current,
+            Some(id) if id == current => {
+                let differences = self.converge().await?.differences;
+                ensure!(differences.is_empty(), "they disagree afterwards: {differences:?}");
+                Ending::Current
+            }
             Some(id) if id == outdated => Ending::Outdated,
             Some(id) => anyhow::bail!("{id} is in force, which nobody said"),
             None => Ending::Lost,

@@ -19,7 +19,7 @@ use sim::{
 };
 
 /// Room versions whose rules differ in what matters here.
-const VERSIONS: [&str; 4] = ["6", "10", "11", "12"];
+const VERSIONS: [&str; 6] = ["1", "2", "6", "10", "11", "12"];
 /// Failures that are told at length.
 const SHOWN: usize = 5;
 
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     let start = Instant::now();
     let mut failed = false;
     for version in versions {
-        match resets(version) {
+        match resets(version, arguments.seed) {
             Ok(line) => println!("version {version}: {line}"),
             Err(error) => {
                 println!("FAILED: the graphs of MSC4297, version {version}: {error:#}");
@@ -76,10 +76,11 @@ fn main() -> ExitCode {
 }
 
 /// Both graphs of MSC4297. Before version 12 they reset state, as the specification has it.
-fn resets(version: &str) -> anyhow::Result<String> {
+fn resets(version: &str, seed: u64) -> anyhow::Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let (a, b) = runtime
-        .block_on(async { anyhow::Ok((problem_a(version).await?, problem_b(version).await?)) })?;
+    let (a, b) = runtime.block_on(async {
+        anyhow::Ok((problem_a(version, seed).await?, problem_b(version, seed).await?))
+    })?;
     let holds = a == Ending::Current && b == Ending::Current;
     anyhow::ensure!(holds || version != "12", "join rules {a:?}, power levels {b:?}");
     Ok(format!("told an outdated state, it has join rules {a:?} and power levels {b:?}"))

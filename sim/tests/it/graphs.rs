@@ -4,16 +4,20 @@ use sim::graphs::{Ending, problem_a, problem_b};
 
 #[tokio::test]
 async fn join_rules_outlive_an_outdated_state_in_version_12_only() {
-    for version in ["6", "10", "11"] {
-        assert_eq!(problem_a(version).await.unwrap(), Ending::Lost, "version {version}");
+    for version in ["2", "6", "10", "11"] {
+        assert_eq!(problem_a(version, 1).await.unwrap(), Ending::Lost, "version {version}");
     }
-    assert_eq!(problem_a("12").await.unwrap(), Ending::Current);
+    for seed in 0..8 {
+        assert_eq!(problem_a("12", seed).await.unwrap(), Ending::Current, "seed {seed}");
+    }
 }
 
 #[tokio::test]
 async fn power_levels_outlive_an_outdated_state_in_version_12_only() {
-    for version in ["6", "10", "11"] {
-        assert_eq!(problem_b(version).await.unwrap(), Ending::Outdated, "version {version}");
+    for version in ["2", "6", "10", "11"] {
+        assert_eq!(problem_b(version, 1).await.unwrap(), Ending::Outdated, "version {version}");
     }
-    assert_eq!(problem_b("12").await.unwrap(), Ending::Current);
+    for seed in 0..8 {
+        assert_eq!(problem_b("12", seed).await.unwrap(), Ending::Current, "seed {seed}");
+    }
 }
