@@ -19,7 +19,10 @@ use ruma::{
 use smallvec::SmallVec;
 use storage::Position;
 
-use crate::waiter::{Change, Waiter};
+use crate::{
+    sliding::facts::Kept,
+    waiter::{Change, Waiter},
+};
 
 /// The highest value seen, whatever the order of arrival.
 #[derive(Debug, Default)]
@@ -46,6 +49,9 @@ pub(crate) struct RoomMark {
     /// Position of the newest event, once `event_is_exact`.
     pub(crate) event: Mark,
     pub(crate) event_is_exact: AtomicBool,
+    /// Position of the newest event of those that people care about, once `bump_is_exact`.
+    pub(crate) bump: Mark,
+    pub(crate) bump_is_exact: AtomicBool,
     /// Position of the newest public receipt, or of when the room began to be followed.
     pub(crate) receipt: Mark,
     /// Position of the newest change of a membership, or of when the room began to be followed.
@@ -62,6 +68,8 @@ impl RoomMark {
             room_id,
             event: Mark::default(),
             event_is_exact: AtomicBool::new(false),
+            bump: Mark::default(),
+            bump_is_exact: AtomicBool::new(false),
             receipt: Mark::at(floor),
             members: Mark::at(floor),
             typing: Mark::at(typing),
@@ -128,6 +136,8 @@ pub(crate) struct UserMark {
     pub(crate) given: Mutex<BTreeMap<OwnedDeviceId, Option<Position>>>,
     /// Whom the user ignores, and how far their account data was then.
     pub(crate) ignored: Mutex<Option<(Position, Arc<BTreeSet<OwnedUserId>>)>>,
+    /// What their account data says of their rooms.
+    pub(crate) facts: Mutex<Kept>,
     waiters: Mutex<SmallVec<[Arc<Waiter>; 2]>>,
 }
 
@@ -150,6 +160,7 @@ impl UserMark {
             last_used: AtomicU64::new(0),
             given: Mutex::default(),
             ignored: Mutex::default(),
+            facts: Mutex::default(),
             waiters: Mutex::default(),
         }
     }

@@ -47,6 +47,7 @@ pub(crate) struct Answer {
 }
 
 /// What the parts of an answer have in common.
+#[derive(Clone)]
 pub(crate) struct Scope<'a> {
     pub(crate) sync: &'a Inner,
     pub(crate) user: &'a UserId,
@@ -128,9 +129,10 @@ pub(crate) async fn compute(sync: &Inner, query: &Query<'_>) -> Result<Answer, S
         let body = nothing(&token, counts.as_deref());
         return Ok(Answer { body, token, empty: true, newest });
     }
+    let user_id = &query.user.user_id;
     let scope = Scope {
         sync,
-        user: &query.user.user_id,
+        user: user_id,
         device: query.device,
         filter: query.filter,
         state_after: query.state_after,
@@ -140,7 +142,7 @@ pub(crate) async fn compute(sync: &Inner, query: &Query<'_>) -> Result<Answer, S
         token,
         same_boot,
         ignored: sections::account_data::ignored_users(sync, query.user).await?,
-        told: query.device.map(|device| sync.lazy.device(&query.user.user_id, device)),
+        told: query.device.map(|device| sync.lazy.of(&(user_id.clone(), device.to_owned()))),
     };
     if let (None, Some(told)) = (scope.since, &scope.told) {
         told.clear();
@@ -360,7 +362,7 @@ async fn rooms(
 
 impl Inner {
     /// The token of a moment, for a client whose last token was `since`.
-    fn token_at(&self, now: Moment, since: Option<Token>) -> Token {
+    pub(crate) fn token_at(&self, now: Moment, since: Option<Token>) -> Token {
         // A sequence that was already told must not be gone back behind.
         let told = since.filter(|since| since.boot == self.boot);
         Token {

@@ -6,6 +6,9 @@ pub enum SyncError {
     /// The text is not a token of this server's making.
     #[error("'since' is not a token that this server gave out")]
     InvalidToken,
+    /// The `pos` is none of this connection, or was forgotten; the client starts over without one.
+    #[error("'pos' is not a position that this server knows")]
+    UnknownPos,
     /// The server is stopping; the client should come again with the same token.
     #[error("the server is shutting down")]
     Stopping,

@@ -23,9 +23,11 @@ use tokio::sync::{Notify, watch};
 use crate::{
     Config, Filter, Sources, SyncError,
     changes::{Mark, Membership, RoomMark, UserMark},
-    waiter::{Change, Waiter},
+    sliding::Interest,
+    waiter::{Change, Waiter, Wanted},
 };
 
+mod bump;
 pub(crate) mod follow;
 mod interest;
 mod sweep;
@@ -234,8 +236,21 @@ impl Hub {
         device: Option<OwnedDeviceId>,
         filter: Arc<Filter>,
     ) -> Registered {
+        self.register_waiter(user, Waiter::new(device, Wanted::Filtered(filter)))
+    }
+
+    pub(crate) fn register_sliding(
+        self: &Arc<Self>,
+        user: &UserId,
+        device: OwnedDeviceId,
+        interest: Arc<Interest>,
+    ) -> Registered {
+        self.register_waiter(user, Waiter::new(Some(device), Wanted::Sliding(interest)))
+    }
+
+    fn register_waiter(self: &Arc<Self>, user: &UserId, waiter: Waiter) -> Registered {
         let lease = self.lease(user);
-        let waiter = Arc::new(Waiter::new(device, filter));
+        let waiter = Arc::new(waiter);
         lease.mark.add_waiter(Arc::clone(&waiter));
         Registered { lease, waiter }
     }

@@ -115,12 +115,18 @@ impl Map {
         &mut self.json
     }
 
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        if self.json.is_empty() {
+            out.push(b'{');
+        }
+        out.extend_from_slice(&self.json);
+        out.push(b'}');
+    }
+
     /// As a member of `object`, unless it is empty.
     pub(crate) fn write_unless_empty(&self, object: &mut Object<'_>, key: &str) {
         if !self.is_empty() {
-            let out = object.key(key);
-            out.extend_from_slice(&self.json);
-            out.push(b'}');
+            self.write(object.key(key));
         }
     }
 }

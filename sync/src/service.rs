@@ -7,13 +7,13 @@ use bytes::Bytes;
 use devices::Devices;
 use presence::Presence;
 use rooms::Rooms;
-use ruma::{DeviceId, UserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use stdx::{SharedClock, Tasks};
 use storage::Store;
 
 use crate::{
-    Connection, Params, SyncError, V3Request, hub::Hub, lazy::LazyMembersSent,
-    sections::summary::CandidatesByState, unread::UnreadCounts,
+    Connection, Params, SlidingRequest, SyncError, V3Request, hub::Hub, lazy::LazyMembersSent,
+    sections::summary::CandidatesByState, sliding::Sliding, unread::UnreadCounts,
 };
 
 /// States of which the members that name the room are kept.
@@ -71,7 +71,8 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) sources: Sources,
     pub(crate) hub: Arc<Hub>,
-    pub(crate) lazy: LazyMembersSent,
+    pub(crate) lazy: LazyMembersSent<(OwnedUserId, OwnedDeviceId)>,
+    pub(crate) sliding: Sliding,
     pub(crate) unread: UnreadCounts,
     pub(crate) candidates: CandidatesByState,
     /// Tells this run of the process from others; see [`Token`](crate::Token).
@@ -87,6 +88,7 @@ impl Sync {
         let inner = Inner {
             hub,
             lazy: LazyMembersSent::new(config.lazy_devices),
+            sliding: Sliding::new(config.lazy_devices),
             unread: UnreadCounts::new(sources.clone(), config.unread_rooms),
             boot: clock.now_ms(),
             candidates: CandidatesByState::new(CANDIDATES_KEPT),
@@ -102,6 +104,12 @@ impl Sync {
     /// time is over. Safe to cancel.
     pub async fn v3(&self, request: V3Request<'_>) -> Result<Bytes, SyncError> {
         crate::v3::sync(&self.inner, request).await
+    }
+
+    /// Answers one request of sliding sync, as [`v3`](Self::v3) does. Safe to cancel. Ends a
+    /// request of the same connection that is waiting.
+    pub async fn sliding(&self, request: SlidingRequest<'_>) -> Result<Bytes, SyncError> {
+        crate::sliding::serve(&self.inner, request).await
     }
 
     /// The position on the log that a token stands for.

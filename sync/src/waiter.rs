@@ -8,7 +8,7 @@ use std::sync::{
 use ruma::{OwnedDeviceId, RoomId};
 use tokio::sync::Notify;
 
-use crate::Filter;
+use crate::{Filter, sliding::Interest};
 
 /// A kind of change, as far as it matters for whether somebody wants to be woken.
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +40,19 @@ impl Change<'_> {
     }
 }
 
+/// What a sleeper is to be woken for.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    Filtered(Arc<Filter>),
+    Sliding(Arc<Interest>),
+}
+
 /// One sleeper. Marked dirty by the hub; computes from its own last token when it wakes, so any
 /// number of marks costs one computation.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     device: Option<OwnedDeviceId>,
-    filter: Arc<Filter>,
+    wanted: Wanted,
     woken: Notify,
     dirty: AtomicBool,
     /// Among those who are woken later.
@@ -54,10 +61,10 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    pub(crate) fn new(device: Option<OwnedDeviceId>, filter: Arc<Filter>) -> Self {
+    pub(crate) fn new(device: Option<OwnedDeviceId>, wanted: Wanted) -> Self {
         Self {
             device,
-            filter,
+            wanted,
             woken: Notify::new(),
             dirty: AtomicBool::new(false),
             queued: AtomicBool::new(false),
@@ -66,7 +73,12 @@ impl Waiter {
     }
 
     pub(crate) fn wants(&self, change: Change<'_>) -> bool {
-        let filter = &self.filter;
+        let filter = match &self.wanted {
+            Wanted::Filtered(filter) => filter,
+            Wanted::Sliding(interest) => {
+                return self.is_concerned(change) && interest.wants(change);
+            }
+        };
         match change {
             Change::Event { room } | Change::Membership { room } => filter.wants_room(room),
             Change::Receipt { room } => {
@@ -84,10 +96,18 @@ impl Waiter {
             }
             Change::AccountData { event_type } => filter.account_data.wants_type(event_type),
             Change::DeviceLists => self.device.is_some(),
+            Change::ToDevice { .. } | Change::OneTimeKeys { .. } => self.is_concerned(change),
+            Change::Presence => filter.presence.wants_type("m.presence"),
+        }
+    }
+
+    /// Whether the change is not one of another device's.
+    fn is_concerned(&self, change: Change<'_>) -> bool {
+        match change {
             Change::ToDevice { device } | Change::OneTimeKeys { device } => {
                 device.is_none() || device == self.device.as_ref().map(|device| device.as_str())
             }
-            Change::Presence => filter.presence.wants_type("m.presence"),
+            _ => true,
         }
     }
 

@@ -8,7 +8,7 @@ use stdx::Tasks;
 use storage::LoggedFact;
 use tokio::{sync::broadcast::error::RecvError, time::sleep};
 
-use super::{Hub, sweep};
+use super::{Hub, bump, sweep};
 use crate::{changes::UserMark, waiter::Change};
 
 pub(super) fn spawn(hub: &Arc<Hub>, tasks: &Tasks) {
@@ -80,8 +80,12 @@ impl Hub {
         match fact.stream {
             stream::EVENT => self.with_room(&fact.subject, |room| {
                 room.event.raise(position);
-                if RoomEventFact::from_fact(fact).is_none_or(|event| event.membership.is_some()) {
+                let event = RoomEventFact::from_fact(fact);
+                if event.as_ref().is_none_or(|event| event.membership.is_some()) {
                     room.members.raise(position);
+                }
+                if event.is_some_and(|event| bump::is_activity(&event.event_type)) {
+                    room.bump.raise(position);
                 }
                 let change = Change::Event { room: &room.room_id };
                 room.for_each_watcher(|user| self.wake(user, change));

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use rooms::Receipt;
-use ruma::{RoomId, UserId};
+use ruma::{OwnedEventId, OwnedUserId, RoomId, UserId};
 use storage::Position;
 
 use crate::{
     SyncError,
+    changes::Membership,
     compute::{Picked, Scope},
     json::{self, Events, Object},
 };
@@ -26,7 +27,7 @@ pub(crate) async fn load(
     if filter.wants_type("m.typing") {
         typing(scope, room, since, &mut events);
     }
-    if filter.wants_type("m.receipt") && may_have_receipts(room, since) {
+    if filter.wants_type("m.receipt") && may_have_receipts(&room.membership, since) {
         receipts(scope, &room.room_id, since, &mut events).await?;
     }
     Ok(events)
@@ -45,7 +46,12 @@ fn typing(scope: &Scope<'_>, room: &Picked, since: Position, events: &mut Events
     if !tell {
         return;
     }
-    let mut event = Object::open(events.next());
+    write_typing(scope, &users, events.next());
+}
+
+/// An `m.typing` event.
+pub(crate) fn write_typing(scope: &Scope<'_>, users: &[OwnedUserId], out: &mut Vec<u8>) {
+    let mut event = Object::open(out);
     event.raw("type", b"\"m.typing\"");
     let mut content = Object::open(event.key("content"));
     let list = content.key("user_ids");
@@ -66,9 +72,10 @@ fn shows_sender(scope: &Scope<'_>, user: &UserId) -> bool {
     scope.filter.ephemeral.wants_sender(user) && !scope.ignored.contains(user)
 }
 
-fn may_have_receipts(room: &Picked, since: Position) -> bool {
-    let public = room.membership.room.as_ref().map_or(Position::MAX, |mark| mark.receipt.get());
-    since == 0 || public > since || room.membership.own_receipt > since
+/// `since` is 0 for a room that the client does not know.
+pub(crate) fn may_have_receipts(membership: &Membership, since: Position) -> bool {
+    let public = membership.room.as_ref().map_or(Position::MAX, |mark| mark.receipt.get());
+    since == 0 || public > since || membership.own_receipt > since
 }
 
 async fn receipts(
@@ -77,23 +84,56 @@ async fn receipts(
     since: Position,
     events: &mut Events,
 ) -> Result<(), SyncError> {
-    let rooms = &scope.sync.sources.rooms;
-    let receipts = if since == 0 {
-        rooms.receipts(room).await?
-    } else {
-        rooms.receipts_since(room, since, scope.now.durable).await?
-    };
-    let shown = receipts.iter().filter(|receipt| {
-        // "Servers MUST NOT send the m.read.private receipt to any other user."
-        let own = receipt.user_id == scope.user;
-        receipt.position <= scope.now.durable
-            && (own || receipt.kind != "m.read.private")
-            && shows_sender(scope, &receipt.user_id)
-    });
+    let receipts = read_receipts(scope, room, since).await?;
+    let shown = receipts.iter().filter(|receipt| shows_receipt(scope, receipt));
     for content in contents(shown) {
         write_receipts(&content, events.next());
     }
     Ok(())
+}
+
+/// One `m.receipt` event, for those who get no more of a room; `None` if it would be empty. Of
+/// other users only what is on the events in `on`, if given.
+pub(crate) async fn receipts_in_one(
+    scope: &Scope<'_>,
+    room: &RoomId,
+    since: Position,
+    on: Option<&[OwnedEventId]>,
+) -> Result<Option<Vec<u8>>, SyncError> {
+    let mut receipts = read_receipts(scope, room, since).await?;
+    receipts.retain(|receipt| {
+        let is_placed = on.is_none_or(|events| events.contains(&receipt.event_id));
+        (is_placed || receipt.user_id == scope.user) && shows_receipt(scope, receipt)
+    });
+    // Where a user has read up to one event in two ways, the receipt for everything says more.
+    receipts.sort_by_key(|receipt| receipt.thread.is_some());
+    let content = contents(receipts.iter()).into_iter().next();
+    Ok(content.map(|content| {
+        let mut event = Vec::with_capacity(256);
+        write_receipts(&content, &mut event);
+        event
+    }))
+}
+
+async fn read_receipts(
+    scope: &Scope<'_>,
+    room: &RoomId,
+    since: Position,
+) -> Result<Vec<Receipt>, SyncError> {
+    let rooms = &scope.sync.sources.rooms;
+    Ok(if since == 0 {
+        rooms.receipts(room).await?
+    } else {
+        rooms.receipts_since(room, since, scope.now.durable).await?
+    })
+}
+
+fn shows_receipt(scope: &Scope<'_>, receipt: &Receipt) -> bool {
+    // "Servers MUST NOT send the m.read.private receipt to any other user."
+    let own = receipt.user_id == scope.user;
+    receipt.position <= scope.now.durable
+        && (own || receipt.kind != "m.read.private")
+        && shows_sender(scope, &receipt.user_id)
 }
 
 /// Event, kind, user.

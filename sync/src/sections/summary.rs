@@ -88,7 +88,8 @@ async fn is_named(scope: &Scope<'_>, root: Root) -> Result<bool, SyncError> {
     Ok(false)
 }
 
-async fn heroes(scope: &Scope<'_>, root: Root) -> Result<Vec<OwnedUserId>, SyncError> {
+/// Those who name a room without a name.
+pub(crate) async fn heroes(scope: &Scope<'_>, root: Root) -> Result<Vec<OwnedUserId>, SyncError> {
     let cache = &scope.sync.candidates;
     let candidates = match cache.get(&root) {
         Some(known) => known,

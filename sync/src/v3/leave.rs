@@ -70,7 +70,8 @@ async fn left_timeline(
         Some(since) if !history.came_in => since.durable,
         _ => 0,
     };
-    timeline::load(scope, &room.room_id, Window { after, up_to: left_at }).await
+    let limit = scope.filter.timeline.timeline_limit();
+    timeline::load(scope, &room.room_id, Window { after, up_to: left_at, limit }).await
 }
 
 async fn left_state(

@@ -9,6 +9,7 @@ use crate::{
     LazyMembers, StateAfter, SyncError,
     compute::Scope,
     json::{Events, Object},
+    lazy::At,
     sections::{event, timeline::Timeline},
 };
 
@@ -131,7 +132,8 @@ impl State<'_> {
             for event in events.iter().chain(&self.timeline.events) {
                 let member = member_of(event).and_then(|key| <&UserId>::try_from(key).ok());
                 if let Some(member) = member {
-                    told.tell(self.room, member, event.pdu.event_id(), scope.now.durable);
+                    let at = At::position(scope.now.durable);
+                    told.tell(self.room, member, event.pdu.event_id(), at);
                 }
             }
         }
@@ -144,8 +146,8 @@ impl State<'_> {
         }
         let (Some(told), Some(since)) = (&scope.told, scope.since) else { return false };
         let member = member_of(event).and_then(|key| <&UserId>::try_from(key).ok());
-        member
-            .is_some_and(|member| told.has(self.room, member, event.pdu.event_id(), since.durable))
+        let confirmed = At::position(since.durable);
+        member.is_some_and(|member| told.has(self.room, member, event.pdu.event_id(), confirmed))
     }
 }
 

@@ -155,6 +155,17 @@ impl World {
     }
 
     pub(crate) async fn room(&self, creator: &UserId, preset: Preset) -> OwnedRoomId {
+        self.room_of_type(creator, preset, None).await
+    }
+
+    pub(crate) async fn room_of_type(
+        &self,
+        creator: &UserId,
+        preset: Preset,
+        room_type: Option<&str>,
+    ) -> OwnedRoomId {
+        let content = room_type.map(|room_type| serde_json::json!({"type": room_type}).to_string());
+        let content = content.map(|content| RawValue::from_string(content).expect("JSON"));
         let request = CreateRoom {
             creator,
             creator_profile: Profile::default(),
@@ -165,13 +176,25 @@ impl World {
             topic: None,
             invite: Vec::new(),
             room_version: None,
-            creation_content: None,
+            creation_content: content.as_deref(),
             initial_state: Vec::new(),
             preset: Some(preset),
             is_direct: false,
             power_level_content_override: None,
         };
         self.rooms.create(request).await.expect("the room is created")
+    }
+
+    pub(crate) async fn account_data(
+        &self,
+        user: &UserId,
+        room: Option<&RoomId>,
+        event_type: &str,
+        content: &Value,
+    ) {
+        let content = RawValue::from_string(content.to_string()).expect("JSON");
+        let set = self.accounts.set_account_data(user, room, event_type, &content).await;
+        set.expect("account data is set");
     }
 
     /// A public room with everybody in it.
