@@ -280,6 +280,7 @@ impl From<sync::SyncError> for Error {
         use sync::SyncError as E;
         match error {
             E::InvalidToken => Self::invalid_param(error.to_string()),
+            E::UnknownPos => Self::unknown_pos(),
             // The client comes again with the same token, to whoever answers then.
             E::Stopping => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", error.to_string())

@@ -42,6 +42,7 @@ async fn get_supported_versions() -> RawJson {
             "org.matrix.msc3881": true,
             "org.matrix.msc3881.stable": true,
             "org.matrix.msc4222": true,
+            "org.matrix.simplified_msc3575": true,
             "uk.tcpip.msc4133": true,
             "uk.tcpip.msc4133.stable": true,
         },

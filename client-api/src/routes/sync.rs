@@ -5,6 +5,7 @@
 //!
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync
 
+mod sliding;
 pub(crate) mod ws;
 
 use std::{sync::Arc, time::Duration};
@@ -36,6 +37,7 @@ where
     Sockets: FromRef<S>,
 {
     Router::new()
+        .merge(sliding::router())
         .merge(ws::router())
         .route("/_matrix/client/r0/sync", get(sync_events))
         .route("/_matrix/client/v3/sync", get(sync_events))
