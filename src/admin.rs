@@ -17,6 +17,9 @@ use storage::dump::{self, Progress};
 pub(crate) use self::{client::request, server::listen};
 use crate::app_state::AppState;
 
+/// Lines of one answer.
+const DEAD_PUSHES_MAX: usize = 10_000;
+
 /// Where the socket is.
 pub(crate) fn socket_path(data_dir: &Path) -> PathBuf {
     data_dir.join("admin.sock")
@@ -29,6 +32,7 @@ pub(crate) enum Request {
     SetPassword { user: String, password: String },
     Deactivate { user: String, erase: bool },
     CreateToken { token: Option<String>, uses: Option<u32>, expires_at: Option<u64> },
+    DeadPushes { limit: usize },
     Backup { file: PathBuf },
     Reports { forget: bool },
     Verify,
@@ -81,6 +85,7 @@ pub(crate) async fn execute(
             let token = state.accounts.create_registration_token(new).await?;
             Ok(token.token)
         }
+        Request::DeadPushes { limit } => dead_pushes(state, limit).await,
         Request::Backup { file } => backup(state, file, progress).await,
         Request::Reports { forget } => reports(state, forget).await,
         Request::Verify => verify(state, progress).await,
@@ -112,6 +117,20 @@ async fn existing(state: &AppState, user: &str) -> anyhow::Result<OwnedUserId> {
         Some(_) => Ok(user_id),
         None => bail!("there is no user {user_id}"),
     }
+}
+
+/// One line each: when it was given up, whose it was, what it was about, where it should have gone.
+async fn dead_pushes(state: &AppState, limit: usize) -> anyhow::Result<String> {
+    let dead = state.push.dead_letters(limit.min(DEAD_PUSHES_MAX)).await?;
+    if dead.is_empty() {
+        return Ok("every push arrived".to_owned());
+    }
+    let line = |(ts, letter): &(u64, push::DeadLetter)| {
+        let event = letter.event_id.as_ref().map_or("counts", |event_id| event_id.as_str());
+        let push::DeadLetter { user_id, app_id, room_id, url, reason, .. } = letter;
+        format!("{ts} {user_id} {app_id} {room_id} {event} {url} ({reason})")
+    };
+    Ok(dead.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
 /// What is said of a store or a backup in which nothing is wrong.

@@ -37,6 +37,9 @@ enum Command {
         #[arg(long)]
         forget: bool,
     },
+    /// Push notifications.
+    #[command(subcommand)]
+    Push(PushCommand),
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -93,6 +96,16 @@ pub(crate) enum TokenCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum PushCommand {
+    /// List what never arrived at its gateway, the newest first.
+    Dead {
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Say whether the configuration is valid.
     Check,
@@ -111,6 +124,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve => serve::run(&config),
         Command::User(command) => admin::user(&config, command),
         Command::Token(command) => admin::token(&config, command),
+        Command::Push(command) => admin::push(&config, command),
         Command::Reports { forget } => admin::reports(&config, forget),
         Command::Config(_) => {
             println!("the configuration is valid");

@@ -1,5 +1,6 @@
 //! Puts the pieces together. The only place that knows all of them.
 
+mod gateway;
 mod peers;
 
 use anyhow::Context as _;
@@ -72,17 +73,17 @@ impl Region {
             presence: presence.clone(),
         };
         let sync = sync::Sync::new(sync::Config::default(), sources, clock.clone(), tasks.clone());
-        let push = push::Push::open(
-            push::Config::default(),
-            push::Pieces {
-                store: store.clone(),
-                clock: clock.clone(),
-                rng: rng.clone(),
-                accounts: accounts.clone(),
-            },
-        )
-        .await
-        .context("cannot load the pushers")?;
+        let pieces = push::Pieces {
+            store: store.clone(),
+            clock: clock.clone(),
+            rng: rng.clone(),
+            tasks: tasks.clone(),
+            accounts: accounts.clone(),
+            rooms: rooms.clone(),
+            sync: sync.clone(),
+            gateway: peers.gateway(),
+        };
+        let push = push::Push::open(config.push(), pieces).await.context("cannot begin to push")?;
         let gate = client_api::Gate::new(
             config.client_api()?,
             accounts.clone(),

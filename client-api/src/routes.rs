@@ -15,6 +15,7 @@ mod media;
 mod membership;
 mod message;
 mod mutual_rooms;
+mod notifications;
 mod openid;
 mod presence;
 mod profile;
@@ -95,6 +96,7 @@ where
         .merge(membership::router())
         .merge(message::router())
         .merge(mutual_rooms::router())
+        .merge(notifications::router())
         .merge(openid::router())
         .merge(presence::router())
         .merge(profile::router())

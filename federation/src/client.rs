@@ -5,6 +5,7 @@ mod connect;
 mod discovery;
 mod dns;
 mod outside;
+mod posts;
 mod streamed;
 mod well_known;
 
@@ -26,6 +27,7 @@ use self::{
     discovery::Discovery,
     dns::{Dns, SystemResolver},
     outside::Outside,
+    posts::Posts,
 };
 use crate::{Config, x_matrix::XMatrix};
 
@@ -84,6 +86,8 @@ struct Inner {
     discovery: Discovery,
     /// For URLs that other servers name.
     outside: Outside,
+    /// For URLs that users name.
+    posts: Posts,
 }
 
 impl std::fmt::Debug for Client {
@@ -121,8 +125,9 @@ impl Client {
             .build(connector.clone());
         let dns = Dns::new(resolver);
         let discovery = Discovery::new(&connector, dns.clone(), clock);
-        let outside = Outside::new(connector.apart(), dns);
-        let inner = Inner { server_name, key, http, connector, discovery, outside };
+        let outside = Outside::new(connector.apart(), dns.clone());
+        let posts = Posts::new(connector.apart(), dns);
+        let inner = Inner { server_name, key, http, connector, discovery, outside, posts };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -9,4 +9,6 @@ pub enum PusherError {
     Read(#[from] storage::ReadError),
     #[error(transparent)]
     Commit(#[from] storage::CommitError),
+    #[error(transparent)]
+    Rooms(#[from] rooms::Error),
 }

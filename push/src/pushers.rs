@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use accounts::Session;
-use ruma::UserId;
+use ruma::{OwnedUserId, UserId};
 
 use crate::{NewPusher, Push, Pusher, PusherError};
 
@@ -24,8 +24,10 @@ impl Push {
         let inner = &*self.inner;
         let user = &session.user_id;
         let _lock = inner.lock_pusher(&new.app_id, &new.pushkey).await;
-        let known = inner.registry.get(user, &new.app_id, &new.pushkey);
-        let known = known.filter(|known| inner.is_alive(known));
+        let mut known = inner.registry.get(user, &new.app_id, &new.pushkey);
+        if let Some(ended) = known.take_if(|known| !inner.is_alive(known)) {
+            self.remove(&ended).await?;
+        }
         if known.is_none() && self.pushers(user).len() >= PUSHERS_MAX {
             return Err(PusherError::Invalid("there are too many pushers".to_owned()));
         }
@@ -34,9 +36,11 @@ impl Push {
             false => self.of_others(user, &new).await?,
         };
         let pusher = self.accept(session, new, known.as_deref());
-        inner.pushers.replace(&removed, Some(&pusher)).await?;
-        removed.iter().for_each(|pusher| inner.registry.remove(pusher));
+        inner.pushers.replace(&[], Some(&pusher)).await?;
         inner.registry.insert(Arc::new(pusher));
+        for pusher in &removed {
+            self.remove(pusher).await?;
+        }
         Ok(())
     }
 
@@ -64,15 +68,16 @@ impl Push {
         }
     }
 
-    async fn of_others(&self, user: &UserId, new: &NewPusher) -> Result<Vec<Pusher>, PusherError> {
+    async fn of_others(
+        &self,
+        user: &UserId,
+        new: &NewPusher,
+    ) -> Result<Vec<Arc<Pusher>>, PusherError> {
         let inner = &*self.inner;
         let owners = inner.pushers.owners(&new.app_id, &new.pushkey).await?;
         let others = owners.into_iter().filter(|owner| owner != user);
-        let theirs = others.filter_map(|other| {
-            let pusher = inner.registry.get(&other, &new.app_id, &new.pushkey)?;
-            Some(Pusher::clone(&pusher))
-        });
-        Ok(theirs.collect())
+        let of = |other: OwnedUserId| inner.registry.get(&other, &new.app_id, &new.pushkey);
+        Ok(others.filter_map(of).collect())
     }
 
     /// No error if there is none.
@@ -84,10 +89,34 @@ impl Push {
     ) -> Result<(), PusherError> {
         let inner = &*self.inner;
         let _lock = inner.lock_pusher(app_id, pushkey).await;
-        let Some(pusher) = inner.registry.get(user, app_id, pushkey) else { return Ok(()) };
-        inner.pushers.replace(&[Pusher::clone(&pusher)], None).await?;
-        inner.registry.remove(&pusher);
+        match inner.registry.get(user, app_id, pushkey) {
+            Some(pusher) => self.remove(&pusher).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The caller holds the pusher's lock.
+    async fn remove(&self, pusher: &Pusher) -> Result<(), PusherError> {
+        let inner = &*self.inner;
+        inner.registry.remove(pusher);
+        inner.queues.forget(pusher.id);
+        inner.outbox.clear(pusher.id).await?;
+        inner.pushers.replace(std::slice::from_ref(pusher), None).await?;
         Ok(())
+    }
+
+    /// Removes a pusher that its gateway rejected, or whose session has ended.
+    pub(crate) async fn forget(&self, pusher: &Pusher) {
+        let inner = &*self.inner;
+        let _lock = inner.lock_pusher(&pusher.app_id, &pusher.pushkey).await;
+        let removed = match inner.registry.current(pusher) {
+            Some(current) => self.remove(&current).await,
+            // What came in while it was removed.
+            None => inner.outbox.clear(pusher.id).await.map_err(PusherError::from),
+        };
+        if let Err(error) = removed {
+            tracing::error!(%error, "a pusher cannot be removed");
+        }
     }
 
     /// Those of sessions that live, in the order of app and key.

@@ -1,6 +1,9 @@
 //! All pushers in memory, so that an event asks no store who is to be told.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use parking_lot::RwLock;
 use ruma::{OwnedUserId, UserId};
@@ -22,6 +25,23 @@ impl Registry {
 
     pub(crate) fn of(&self, user: &UserId) -> Arc<[Arc<Pusher>]> {
         self.users.read().get(user).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Pusher>> {
+        self.users.read().values().flat_map(|pushers| pushers.iter().cloned()).collect()
+    }
+
+    /// Those of the users who have any.
+    pub(crate) fn among(
+        &self,
+        members: &BTreeSet<OwnedUserId>,
+    ) -> Vec<(OwnedUserId, Arc<[Arc<Pusher>]>)> {
+        let users = self.users.read();
+        let with = |user: &OwnedUserId| Some((user.clone(), Arc::clone(users.get(user)?)));
+        if members.len() <= users.len() {
+            return members.iter().filter_map(with).collect();
+        }
+        users.keys().filter(|user| members.contains(*user)).filter_map(with).collect()
     }
 
     pub(crate) fn has(&self, user: &UserId) -> bool {

@@ -1,5 +1,10 @@
 //! The tables of this crate. Nothing else here names one.
 
+mod outbox;
 mod pushers;
 
-pub(crate) use self::pushers::PusherStore;
+pub use self::outbox::DeadLetter;
+pub(crate) use self::{
+    outbox::{Item, NoticeRecord, OutboxStore},
+    pushers::PusherStore,
+};

@@ -1,11 +1,11 @@
-//! `meridian user …`, `meridian token …`: by the running region if there is one, else on its data.
+//! `meridian user …`, `meridian token …`, `meridian push …`: by the running region if there is one, else on its data.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
 use stdx::Clock as _;
 
-use super::{TokenCommand, UserCommand, runtime};
+use super::{PushCommand, TokenCommand, UserCommand, runtime};
 use crate::{
     admin::{self, Answer, Request},
     config::Config,
@@ -35,6 +35,11 @@ pub(super) fn token(config: &Config, command: TokenCommand) -> anyhow::Result<()
 
 pub(super) fn reports(config: &Config, forget: bool) -> anyhow::Result<()> {
     carry_out(config, Request::Reports { forget }, |_| ())
+}
+
+pub(super) fn push(config: &Config, command: PushCommand) -> anyhow::Result<()> {
+    let PushCommand::Dead { limit } = command;
+    carry_out(config, Request::DeadPushes { limit }, |_| ())
 }
 
 /// Prints the outcome's line.

@@ -33,6 +33,7 @@ section! {
         rooms: Rooms,
         media: Media,
         presence: Presence,
+        push: Push,
         http: Http,
         rate_limits: RateLimits,
         logging: Logging,
@@ -166,6 +167,33 @@ section! {
     pub struct Presence {
         /// Whether presence is tracked and shown.
         enabled: bool = true,
+    }
+}
+
+section! {
+    /// Notifications to the push gateways that users' apps name. Which addresses and certificates
+    /// are accepted is said under `[federation]`.
+    pub struct Push {
+        /// Whether gateways are told the content of events, if the app asks for more than ids.
+        content: bool = true,
+        /// Whether the number on an app's icon is that of rooms with something unread; else it is
+        /// that of unread events.
+        count_rooms: bool = true,
+        /// Seconds before a gateway that did not take a notification is tried again; doubled each
+        /// time.
+        retry_min_seconds: u64 = 1,
+        /// The longest such pause, in seconds.
+        retry_max_seconds: u64 = 900,
+        /// Hours after which a notification is given up (see `meridian push dead`).
+        give_up_hours: u64 = 24,
+    }
+}
+
+section! {
+    /// Application services: bridges and bots.
+    pub struct Appservices {
+        /// Their registrations, YAML files as they generate them.
+        registrations: Vec<PathBuf> = Vec::new(),
     }
 }
 
@@ -378,6 +406,18 @@ impl Config {
 
     pub(crate) fn presence(&self) -> presence::Config {
         presence::Config { enabled: self.presence.enabled, ..presence::Config::default() }
+    }
+
+    pub(crate) fn push(&self) -> push::Config {
+        let section = &self.push;
+        push::Config {
+            with_content: section.content,
+            count_rooms: section.count_rooms,
+            retry_min: Duration::from_secs(section.retry_min_seconds.max(1)),
+            retry_max: Duration::from_secs(section.retry_max_seconds.max(1)),
+            give_up: Duration::from_secs(section.give_up_hours.saturating_mul(60 * 60)),
+            ..push::Config::default()
+        }
     }
 
     pub(crate) fn media(&self) -> media::Config {

@@ -11,6 +11,7 @@ use rooms::Rooms;
 use stdx::{Rng, SharedClock, Tasks};
 use storage::Store;
 
+use super::gateway::Gateway;
 use crate::{config::Config, identity::Identity};
 
 /// The pieces of the region that other servers come to see.
@@ -59,6 +60,11 @@ impl Peers {
             remote: Arc::new(federation::Remote::new(self.client.clone())),
             keys: Arc::new(self.keys.clone()),
         }
+    }
+
+    /// Push gateways are no servers of the federation: they are there without it.
+    pub(super) fn gateway(&self) -> Arc<dyn push::Gateway> {
+        Arc::new(Gateway(self.client.clone()))
     }
 
     pub(super) fn know_profiles(&self, accounts: &Accounts) {

@@ -15,6 +15,7 @@ mod media;
 mod moderation;
 mod openid;
 mod peers;
+mod push_gateway;
 mod push_rules;
 mod pushers;
 mod replaced_rooms;

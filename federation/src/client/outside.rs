@@ -48,15 +48,19 @@ impl Outside {
     }
 
     async fn register(&self, uri: &Uri) -> Result<(), RequestError> {
-        let none = || RequestError::Request("the URL names no host".to_owned());
-        let authority = uri.authority().ok_or_else(none)?;
-        let host = authority.host();
-        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let addresses = self.dns.addresses(&bare, authority.port_u16().unwrap_or(443)).await?;
-        let authority = authority.as_str().to_owned();
-        self.connector.register(&Target { authority, tls_name: bare, addresses });
+        self.connector.register(&target_of(&self.dns, uri).await?);
         Ok(())
     }
+}
+
+/// Where a URL leads.
+pub(super) async fn target_of(dns: &Dns, uri: &Uri) -> Result<Target, RequestError> {
+    let none = || RequestError::Request("the URL names no host".to_owned());
+    let authority = uri.authority().ok_or_else(none)?;
+    let host = authority.host();
+    let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let addresses = dns.addresses(&bare, authority.port_u16().unwrap_or(443)).await?;
+    Ok(Target { authority: authority.as_str().to_owned(), tls_name: bare, addresses })
 }
 
 /// Only to where the certificate of the next server is checked too.
