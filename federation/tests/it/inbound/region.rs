@@ -84,13 +84,7 @@ impl Region {
 
     /// With the device `D`.
     pub(crate) async fn user(&self, localpart: &str) -> OwnedUserId {
-        let new = NewUser {
-            localpart: Some(localpart),
-            password: None,
-            guest: false,
-            admin: false,
-            registration_token: None,
-        };
+        let new = NewUser { localpart: Some(localpart), ..NewUser::default() };
         self.accounts.register(new).await.expect("registers");
         let user = UserId::parse(format!("@{localpart}:{}", self.name)).expect("a user id");
         self.devices.ensure(&user, Some("D".into()), None).await.expect("a device");
