@@ -348,6 +348,20 @@ impl RemoteServers for Remote {
         })
     }
 
+    fn exchange_third_party_invite<'a>(
+        &'a self,
+        server: &'a ServerName,
+        room: &'a RoomId,
+        event: Box<RawValue>,
+    ) -> Answered<'a, ()> {
+        Box::pin(async move {
+            let path = Path::v1("exchange_third_party_invite").and(room.as_str());
+            let body = Bytes::from(event.get().to_owned());
+            let _nothing: Box<RawValue> = self.put(server, path, body, Limits::ORDINARY).await?;
+            Ok(())
+        })
+    }
+
     fn policy_sign<'a>(
         &'a self,
         server: &'a ServerName,

@@ -11,6 +11,7 @@ mod profile;
 mod query;
 mod restricted;
 mod stripped;
+mod third_party;
 
 pub(crate) use join::join_content;
 

@@ -260,6 +260,19 @@ pub trait RemoteServers: Send + Sync {
         request: Box<RawValue>,
     ) -> Remote<'a, Box<RawValue>>;
 
+    /// Asks the server of who invited by a third-party identifier to invite the user whom that turned
+    /// out to be: an event without hashes and signatures.
+    fn exchange_third_party_invite<'a>(
+        &'a self,
+        server: &'a ServerName,
+        _room: &'a RoomId,
+        _event: Box<RawValue>,
+    ) -> Remote<'a, ()> {
+        let reason = "it cannot be asked".to_owned();
+        let error = RemoteError::Unreachable { server: server.to_owned(), reason };
+        Box::pin(std::future::ready(Err(error)))
+    }
+
     /// The signatures of a policy server on an event (`POST /sign`): `{"<server>": {"<key>": "…"}}`.
     fn policy_sign<'a>(&'a self, server: &'a ServerName, pdu: Bytes) -> Remote<'a, Box<RawValue>>;
 

@@ -10,7 +10,9 @@ use axum::{
     Router,
     extract::{FromRef, State},
 };
-use rooms::{JoinRequest, KnockRequest, MembershipChange, Profile, Rooms};
+use rooms::{
+    JoinRequest, KnockRequest, MembershipChange, Profile, Rooms, peers::SignedThirdParty,
+};
 use ruma::{
     OwnedRoomId, OwnedServerName, RoomOrAliasId, UserId,
     api::client::{
@@ -23,6 +25,7 @@ use ruma::{
     },
     events::room::member::MembershipState,
 };
+use serde::Deserialize;
 use serde_json::{
     json,
     value::{RawValue, to_raw_value},
@@ -102,6 +105,14 @@ fn further_content(body: &[u8]) -> Result<Option<Box<RawValue>>, Error> {
     to_raw_value(&content).map(Some).map_err(|error| Error::internal(&error))
 }
 
+fn third_party_signed(body: &[u8]) -> Result<Option<SignedThirdParty>, Error> {
+    #[derive(Default, Deserialize)]
+    struct Body {
+        third_party_signed: Option<SignedThirdParty>,
+    }
+    Ok(json_or_default::<Body>(body)?.third_party_signed)
+}
+
 async fn join(
     rooms: &Rooms,
     accounts: &Accounts,
@@ -121,7 +132,11 @@ async fn join(
         extra: extra.as_deref(),
         via,
     };
-    rooms.join(request).await.map_err(|error| {
+    let joined = match third_party_signed(asked.body)? {
+        Some(signed) => rooms.join_by_third_party(request, &signed).await,
+        None => rooms.join(request).await,
+    };
+    joined.map_err(|error| {
         no_way_there(
             error,
             "Can't join remote room because no servers that are in the room have been provided.",

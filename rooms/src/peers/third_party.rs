@@ -10,7 +10,7 @@ use events::{Pdu, PublicKey};
 use ruma::{RoomId, ServerName, UserId, events::room::member::MembershipState};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Rooms, content::Content};
+use crate::{Error, Rooms, Root, content::Content};
 
 /// Keys of one invite that are looked at.
 const KEYS_MAX: usize = 16;
@@ -21,11 +21,12 @@ const SIGNATURES_MAX: usize = 16;
 type Signatures = BTreeMap<String, BTreeMap<String, String>>;
 
 /// What an identity server says: whoever has the token is this user.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SignedThirdParty {
     pub mxid: String,
     pub token: String,
     /// Who invited; identity servers sign it in `/sign-ed25519`, not in `/onbind`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sender: Option<String>,
     pub signatures: Signatures,
 }
@@ -48,7 +49,7 @@ impl Rooms {
         exchange: ThirdPartyExchange<'_>,
     ) -> Result<(), Error> {
         let inner = &*self.inner;
-        let ThirdPartyExchange { room_id, sender, target, signed } = exchange;
+        let ThirdPartyExchange { room_id, sender, target, .. } = exchange;
         if target.server_name() != server {
             return Err(Error::Forbidden(format!("{target} is not a user of your server")));
         }
@@ -56,16 +57,29 @@ impl Rooms {
             return Err(Error::Forbidden(format!("{sender} is not a user of this server")));
         }
         let view = inner.open_room(server, room_id).await?;
-        let kind = "m.room.third_party_invite";
-        let source = self.state_get(view.state, kind, &signed.token).await?;
+        match self.third_party_content(view.state, &exchange).await? {
+            Some(content) => self.invite_remotely(room_id, sender, target, &content).await,
+            // The answer was lost, or it is asked again and again.
+            None => Ok(inner.store.barrier().wait().await?),
+        }
+    }
+
+    /// The content of the invite that the room's `m.room.third_party_invite` becomes. `None` if the
+    /// user is invited already.
+    pub(crate) async fn third_party_content(
+        &self,
+        state: Root,
+        exchange: &ThirdPartyExchange<'_>,
+    ) -> Result<Option<Content>, Error> {
+        let inner = &*self.inner;
+        let ThirdPartyExchange { room_id, sender, target, signed } = *exchange;
+        let source = self.state_get(state, "m.room.third_party_invite", &signed.token).await?;
         let source = source.ok_or(Error::NotFound("the third-party invite"))?;
-        let (content, key) = accepted(&source.pdu, &exchange)?;
+        let (content, key) = accepted(&source.pdu, exchange)?;
         let mut writer = inner.member_writer(room_id).await?;
         inner.check_invitable(&mut writer, sender, target).await?;
-        // The answer was lost, or it is asked again and again.
         if writer.draft(inner).membership(target).await? == MembershipState::Invite {
-            drop(writer);
-            return Ok(inner.store.barrier().wait().await?);
+            return Ok(None);
         }
         // What was signed once must not bring back whom the room has sent away since.
         let member = writer.draft(inner).state("m.room.member", target.as_str()).await?;
@@ -81,7 +95,7 @@ impl Rooms {
             let reason = "the identity server does not say that its key is still valid";
             return Err(Error::Forbidden(reason.to_owned()));
         }
-        self.invite_remotely(room_id, sender, target, &content).await
+        Ok(Some(content))
     }
 }
 

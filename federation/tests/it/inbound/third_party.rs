@@ -8,6 +8,7 @@ use std::sync::{
 
 use events::{RequestToSign, SigningKey};
 use http::StatusCode;
+use rooms::peers::SignedThirdParty;
 use ruma::{
     CanonicalJsonObject, OwnedUserId, RoomId, UserId, events::room::member::MembershipState,
 };
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use super::{
     Scene, change,
     hostile::{path, request},
+    join_request,
     region::{Answer, Region},
 };
 use crate::{
@@ -224,6 +226,67 @@ async fn the_inviter_may_be_part_of_what_is_signed() {
     exchange.refused("another inviter", &body("@bob:us.test:1")).await;
     exchange.ask(&body(ada)).await.ok("signed");
     exchange.until_invited().await;
+}
+
+impl Exchange {
+    fn signed_for(&self, user: &UserId, token: &str) -> SignedThirdParty {
+        let signed = json!({ "mxid": user, "sender": self.scene.ada, "token": token });
+        serde_json::from_value(signed_by(&self.identity.key, signed)).expect("it is one")
+    }
+
+    async fn join(
+        &self,
+        region: &Region,
+        user: &UserId,
+        signed: &SignedThirdParty,
+    ) -> Result<(), rooms::Error> {
+        let request = join_request(user, &self.scene.room);
+        region.rooms.join_by_third_party(request, signed).await
+    }
+}
+
+/// `third_party_signed` of a join, on a server that is not in the room, on the inviter's, and on
+/// one that is in the room too.
+#[tokio::test]
+async fn whoever_was_invited_by_mail_joins_by_what_was_signed() {
+    for version in ["1", "11", "12"] {
+        let exchange = Exchange::new(version).await;
+        let Exchange { scene, fourth, dora, identity } = &exchange;
+        let Scene { us, third, ada, carl: _, room, .. } = scene;
+        let rules = json!({ "join_rule": "invite" });
+        let event = us.send(ada, room, "m.room.join_rules", Some(""), rules).await;
+        third.has_event(room, &event).await;
+        let (bob, erin) = (us.user("bob").await, third.user("erin").await);
+        for (region, user, token) in [(fourth, dora, "T"), (us, &bob, "U"), (third, &erin, "W")] {
+            if token != "T" {
+                exchange.invite_by_mail(token, identity.content()).await;
+            }
+            let eve = UserId::parse(format!("@eve:{}", region.name)).expect("a user id");
+            let mut without = exchange.signed_for(user, token);
+            without.sender = None;
+            let mut other_key = exchange.signed_for(user, token);
+            for signatures in other_key.signatures.values_mut() {
+                signatures.values_mut().for_each(|signature| *signature = "A".repeat(86));
+            }
+            for (case, signed) in [
+                ("of another user", exchange.signed_for(&eve, token)),
+                ("of no inviter", without),
+                ("of another key", other_key),
+                ("of no invite", exchange.signed_for(user, "none")),
+            ] {
+                let joined = exchange.join(region, user, &signed).await;
+                assert!(joined.is_err(), "{user}: {case}, version {version}");
+                assert_eq!(us.membership(room, user).await, None, "{user}: {case}");
+            }
+            let signed = exchange.signed_for(user, token);
+            exchange.join(region, user, &signed).await.expect("is let in");
+            for other in [us, third] {
+                other.has_member(room, user).await;
+            }
+            // Once more changes nothing.
+            exchange.join(region, user, &signed).await.expect("is in");
+        }
+    }
 }
 
 type Change = fn(&mut Value);

@@ -1,0 +1,76 @@
+//! Joining by what an identity server has signed: the user was invited by another identifier, and
+//! turns out to be who that belongs to.
+
+use ruma::{UserId, events::room::member::MembershipState};
+use serde_json::json;
+
+use crate::{
+    Error, JoinRequest, Rooms,
+    peers::{SignedThirdParty, ThirdPartyExchange},
+};
+
+impl Rooms {
+    /// `third_party_signed` of a join: "the homeserver must verify that it matches a pending
+    /// `m.room.third_party_invite` event in the room". The user is invited by it, and joins.
+    pub async fn join_by_third_party(
+        &self,
+        mut request: JoinRequest<'_>,
+        signed: &SignedThirdParty,
+    ) -> Result<(), Error> {
+        let sender = signed.sender.as_deref().and_then(|sender| UserId::parse(sender).ok());
+        let sender = sender
+            .ok_or_else(|| Error::BadJson("what is signed does not say who invited".to_owned()))?;
+        let (room_id, target) = (request.room_id, request.user);
+        if signed.mxid != target.as_str() {
+            return Err(Error::Forbidden(format!("what is signed is not for {target}")));
+        }
+        let row = self.user_room(target, room_id).await?;
+        let exchange = ThirdPartyExchange { room_id, sender: &sender, target, signed };
+        match row.map(|row| row.membership) {
+            Some(MembershipState::Invite | MembershipState::Join) => {}
+            _ if self.inner.is_resident(room_id).await? => self.invite_by(exchange).await?,
+            _ => {
+                self.have_invited(exchange).await?;
+                request.via.insert(0, sender.server_name().to_owned());
+            }
+        }
+        self.join(request).await
+    }
+
+    /// "If the invited homeserver is in the room the invite came from, it can auth the event and
+    /// send it."
+    async fn invite_by(&self, exchange: ThirdPartyExchange<'_>) -> Result<(), Error> {
+        let inner = &*self.inner;
+        let ThirdPartyExchange { room_id, sender, target, .. } = exchange;
+        let view = inner.view(room_id).await?.ok_or(Error::NotFound("the room"))?;
+        if let Some(content) = self.third_party_content(view.state, &exchange).await? {
+            let writer = inner.member_writer(room_id).await?;
+            inner.set_member(writer, sender, target, &content).await?;
+        }
+        Ok(())
+    }
+
+    /// The inviting server makes the invite, and hands it in here before it answers.
+    async fn have_invited(&self, exchange: ThirdPartyExchange<'_>) -> Result<(), Error> {
+        let inner = &*self.inner;
+        let ThirdPartyExchange { room_id, sender, target, signed } = exchange;
+        if inner.is_local(sender) {
+            return Err(Error::NotFound("the room"));
+        }
+        let event = json!({
+            "type": "m.room.member",
+            "room_id": room_id,
+            "sender": sender,
+            "state_key": target,
+            "content": {
+                "membership": "invite",
+                // The room knows another name, which counts.
+                "third_party_invite": { "display_name": target, "signed": signed },
+            },
+        });
+        let event = serde_json::value::to_raw_value(&event)
+            .map_err(|error| Error::Internal(error.to_string()))?;
+        let remote = &inner.ports.remote;
+        Ok(remote.exchange_third_party_invite(sender.server_name(), room_id, event).await?)
+    }
+}
