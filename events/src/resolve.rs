@@ -8,7 +8,7 @@ mod v1;
 mod v2;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
@@ -32,7 +32,7 @@ pub enum ResolveError {
 }
 
 /// The values that sets disagree about, by key.
-type Conflicts = BTreeMap<StateKey, BTreeSet<OwnedEventId>>;
+type Conflicts<'a> = BTreeMap<&'a StateKey, Vec<&'a OwnedEventId>>;
 
 /// Resolves `state_sets` to one state.
 ///
@@ -113,7 +113,7 @@ fn resolve_with(
 /// (K, V) belongs to the unconflicted state map. Otherwise, V belongs to the conflicted state set."
 ///
 /// In version 1 a key that some states lack is no conflict.
-fn split(state_sets: &[StateMap], resolution: Resolution) -> (StateMap, Conflicts) {
+fn split(state_sets: &[StateMap], resolution: Resolution) -> (StateMap, Conflicts<'_>) {
     let mut values: BTreeMap<&StateKey, (Vec<&OwnedEventId>, usize)> = BTreeMap::new();
     for (key, id) in state_sets.iter().flatten() {
         let (ids, count) = values.entry(key).or_default();
@@ -129,7 +129,7 @@ fn split(state_sets: &[StateMap], resolution: Resolution) -> (StateMap, Conflict
         if everywhere && ids.len() == 1 {
             unconflicted.insert(key.clone(), ids[0].clone());
         } else {
-            conflicts.insert(key.clone(), ids.into_iter().cloned().collect());
+            conflicts.insert(key, ids);
         }
     }
     (unconflicted, conflicts)

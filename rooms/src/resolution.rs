@@ -21,11 +21,17 @@ type Known = HashMap<OwnedEventId, Arc<Pdu>>;
 
 /// States, as far as they disagree.
 struct Disagreement {
-    /// One of the states.
-    base: Root,
+    roots: Vec<Root>,
     keys: BTreeSet<StateKey>,
-    /// For each state what it has under the keys; the base is the first.
-    sets: Vec<StateMap>,
+    /// For each state what it has under the keys, and what authorises once that is known.
+    sets: Arc<Vec<StateMap>>,
+}
+
+impl Disagreement {
+    /// Any of the states: outside the keys they are the same.
+    fn base(&self) -> Root {
+        self.roots[0]
+    }
 }
 
 impl Inner {
@@ -52,12 +58,12 @@ impl Inner {
             [only] => return Ok(*only),
             _ => {}
         }
-        let disagreement = self.disagreement(&roots).await?;
-        let resolved = self.resolve(version, &disagreement, added).await?;
+        let mut disagreement = self.disagreement(roots).await?;
+        let resolved = self.resolve(version, &mut disagreement, added).await?;
         self.root_of(&disagreement, resolved).await
     }
 
-    async fn disagreement(&self, roots: &[Root]) -> Result<Disagreement, Error> {
+    async fn disagreement(&self, roots: Vec<Root>) -> Result<Disagreement, Error> {
         let base = roots[0];
         let mut differences = Vec::with_capacity(roots.len());
         let mut in_base = StateMap::new();
@@ -76,14 +82,14 @@ impl Inner {
             set.extend(new);
             sets.push(set);
         }
-        Ok(Disagreement { base, keys, sets })
+        Ok(Disagreement { roots, keys, sets: Arc::new(sets) })
     }
 
     /// The pure function, with the events it asks for loaded first.
     async fn resolve(
         &self,
         version: &'static RoomVersion,
-        disagreement: &Disagreement,
+        disagreement: &mut Disagreement,
         added: Option<&Arc<Pdu>>,
     ) -> Result<StateMap, Error> {
         let mut known: Known =
@@ -94,14 +100,14 @@ impl Inner {
         self.load_chains(version, open, &mut known).await?;
         let authorising = self.authorising(version, disagreement, &known).await?;
         self.load_chains(version, authorising.values().cloned().collect(), &mut known).await?;
-        let mut sets = disagreement.sets.clone();
-        for set in &mut sets {
+        for set in Arc::make_mut(&mut disagreement.sets) {
             set.extend(authorising.iter().map(|(key, id)| (key.clone(), id.clone())));
         }
-        let (sets, known) = (Arc::new(sets), Arc::new(known));
+        let known = Arc::new(known);
         let mut reached: Option<HashSet<OwnedEventId>> = None;
         loop {
-            let (sets, known, told) = (Arc::clone(&sets), Arc::clone(&known), reached.take());
+            let (sets, known) = (Arc::clone(&disagreement.sets), Arc::clone(&known));
+            let told = reached.take();
             let was_told = told.is_some();
             let part = tokio::task::spawn_blocking(move || {
                 events::resolve_part(version, &sets, told.as_ref(), |id| known.get(id).cloned())
@@ -144,7 +150,7 @@ impl Inner {
         let nodes = NewNodes::default();
         let mut found = StateMap::new();
         for (event_type, state_key) in keys.difference(&disagreement.keys) {
-            let id = self.trie.get(disagreement.base, event_type, state_key, &nodes).await?;
+            let id = self.trie.get(disagreement.base(), event_type, state_key, &nodes).await?;
             found.extend(id.map(|id| ((event_type.clone(), state_key.clone()), id)));
         }
         Ok(found)
@@ -160,7 +166,7 @@ impl Inner {
         let wanted: HashSet<OwnedEventId> = wanted.into_iter().collect();
         let mut reached = HashSet::new();
         let mut walked: HashSet<OwnedEventId> = HashSet::new();
-        let entries = map_of(self.trie.entries(disagreement.base).await?).into_iter();
+        let entries = map_of(self.trie.entries(disagreement.base()).await?).into_iter();
         let mut open: Vec<OwnedEventId> =
             entries.filter(|(key, _)| !disagreement.keys.contains(key)).map(|(_, id)| id).collect();
         while let Some(id) = open.pop() {
@@ -188,7 +194,6 @@ impl Inner {
         mut open: Vec<OwnedEventId>,
         known: &mut Known,
     ) -> Result<(), Error> {
-        let mut asked: HashSet<OwnedEventId> = open.iter().cloned().collect();
         while let Some(id) = open.pop() {
             if known.contains_key(&id) {
                 continue;
@@ -200,7 +205,8 @@ impl Inner {
                 .then(|| events::room_create_event_id(event.pdu.room_id()))
                 .flatten();
             for next in event.pdu.auth_events().iter().chain(&create) {
-                if !known.contains_key(next) && asked.insert(next.clone()) {
+                // One that waits may be put there again; the loop passes over it.
+                if !known.contains_key(next) {
                     open.push(next.clone());
                 }
             }
@@ -209,29 +215,31 @@ impl Inner {
         Ok(())
     }
 
-    /// The trie of the base with the disagreement settled.
+    /// The trie with the disagreement settled: that of the state which is closest, with the others'
+    /// entries where they win.
     async fn root_of(
         &self,
         disagreement: &Disagreement,
-        mut resolved: StateMap,
+        resolved: StateMap,
     ) -> Result<Root, Error> {
-        let Disagreement { base, keys, sets } = disagreement;
+        let Disagreement { roots, keys, sets } = disagreement;
+        let differs = |set: &StateMap, key: &StateKey| set.get(key) != resolved.get(key);
+        let count = |set: &StateMap| keys.iter().filter(|key| differs(set, key)).count();
+        let closest = roots.iter().zip(&**sets).min_by_key(|(_, set)| count(set));
+        let Some((&closest, set)) = closest else { return Ok(Root::EMPTY) };
         let mut nodes = NewNodes::default();
-        let mut root = *base;
-        for key in keys {
-            match (sets[0].get(key), resolved.remove(key)) {
-                (Some(old), Some(new)) if *old == new => {}
-                (_, Some(event_id)) => {
-                    let (event_type, state_key) = key.clone();
+        let mut root = closest;
+        for key in keys.iter().filter(|key| differs(set, key)) {
+            root = match resolved.get(key) {
+                Some(event_id) => {
+                    let ((event_type, state_key), event_id) = (key.clone(), event_id.clone());
                     let entry = Entry { event_type, state_key, event_id };
-                    root = self.trie.insert(root, entry, &mut nodes).await?;
+                    self.trie.insert(root, entry, &mut nodes).await?
                 }
-                (Some(_), None) => {
-                    root = self.trie.remove(root, &key.0, &key.1, &mut nodes).await?
-                }
-                (None, None) => {}
-            }
+                None => self.trie.remove(root, &key.0, &key.1, &mut nodes).await?,
+            };
         }
+        nodes.keep_only(root);
         self.keep_nodes(nodes)?;
         Ok(root)
     }

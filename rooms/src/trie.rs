@@ -81,6 +81,20 @@ impl NewNodes {
         Root(build(entries, 0, self))
     }
 
+    /// Forgets the nodes of states that were passed on the way to this one.
+    pub(crate) fn keep_only(&mut self, root: Root) {
+        let mut kept = HashMap::new();
+        let mut open = vec![root.0];
+        while let Some(id) = open.pop() {
+            let Some(made) = self.0.remove(&id) else { continue };
+            if let Node::Branch(children) = &*made.0 {
+                open.extend(children.iter().flatten());
+            }
+            kept.insert(id, made);
+        }
+        self.0 = kept;
+    }
+
     /// The rows to store.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (&NodeId, &Bytes)> {
         self.0.iter().map(|(id, (_, bytes))| (id, bytes))
@@ -255,6 +269,11 @@ impl Trie {
                 open.extend(pairs.filter_map(|(before, after)| {
                     after.map(|after| (before.unwrap_or(Root::EMPTY.0), after))
                 }));
+                continue;
+            }
+            if let (Node::Leaf(before), Node::Leaf(after)) = (&*before, &*after) {
+                let is_new = |entry: &&Entry| !before.contains(entry);
+                changed.extend(after.iter().filter(is_new).cloned());
                 continue;
             }
             // One of them is a leaf, so where they differ is small or wholly new.
@@ -457,6 +476,24 @@ mod tests {
                 assert_eq!(as_map(found), expected);
             });
         }
+    }
+
+    #[tokio::test]
+    async fn of_many_changes_only_the_last_state_is_kept() {
+        let trie = trie();
+        let large = state(&trie, (0..1000).map(|key| entry(key, 1))).await;
+        let mut new = NewNodes::default();
+        let mut changed = large;
+        for key in 0..1000 {
+            changed = trie.insert(changed, entry(key, 2), &mut new).await.unwrap();
+        }
+        let all = new.rows().count();
+        new.keep_only(changed);
+        let kept = new.rows().count();
+        assert!(kept * 3 < all, "{kept} of {all} nodes");
+        save(&trie, new).await;
+        let expected = as_map((0..1000).map(|key| entry(key, 2)).collect());
+        assert_eq!(as_map(trie.entries(changed).await.unwrap()), expected);
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use crate::{
 pub(super) fn resolve<F: Fn(&EventId) -> Option<Arc<Pdu>>>(
     version: &RoomVersion,
     unconflicted: StateMap,
-    mut conflicts: Conflicts,
+    mut conflicts: Conflicts<'_>,
     events: &Events<F>,
 ) -> Result<StateMap, ResolveError> {
     let mut resolver = Resolver { version, events, state: unconflicted };
@@ -42,8 +42,8 @@ impl<F: Fn(&EventId) -> Option<Arc<Pdu>>> Resolver<'_, F> {
     /// by the authorisation rules for a room in state R. If it would not be allowed, stop".
     fn add_auth_event(
         &mut self,
-        key: StateKey,
-        ids: impl IntoIterator<Item = OwnedEventId>,
+        key: &StateKey,
+        ids: Vec<&OwnedEventId>,
     ) -> Result<(), ResolveError> {
         let mut candidates = self.candidates(ids)?;
         candidates.reverse();
@@ -63,8 +63,8 @@ impl<F: Fn(&EventId) -> Option<Arc<Pdu>>> Resolver<'_, F> {
     /// authentication in R". If none does, the lowest stays, as deployed servers have it.
     fn add_other_event(
         &mut self,
-        key: StateKey,
-        ids: impl IntoIterator<Item = OwnedEventId>,
+        key: &StateKey,
+        ids: Vec<&OwnedEventId>,
     ) -> Result<(), ResolveError> {
         let candidates = self.candidates(ids)?;
         let mut picked = candidates.last();
@@ -75,16 +75,13 @@ impl<F: Fn(&EventId) -> Option<Arc<Pdu>>> Resolver<'_, F> {
             }
         }
         let picked = picked.map(|event| event.event_id().clone());
-        self.state.extend(picked.map(|id| (key, id)));
+        self.state.extend(picked.map(|id| (key.clone(), id)));
         Ok(())
     }
 
     /// By descending depth, then ascending SHA-1 of the event id.
-    fn candidates(
-        &self,
-        ids: impl IntoIterator<Item = OwnedEventId>,
-    ) -> Result<Vec<Arc<Pdu>>, ResolveError> {
-        let events = ids.into_iter().map(|id| self.events.get(&id));
+    fn candidates(&self, ids: Vec<&OwnedEventId>) -> Result<Vec<Arc<Pdu>>, ResolveError> {
+        let events = ids.into_iter().map(|id| self.events.get(id));
         let mut events = events.collect::<Result<Vec<_>, _>>()?;
         events.sort_by_cached_key(|event| {
             let hash: [u8; 20] = Sha1::digest(event.event_id().as_bytes()).into();

@@ -19,7 +19,7 @@ use crate::{
 /// What is to be resolved.
 pub(super) struct Sets<'a> {
     pub(super) all: &'a [StateMap],
-    pub(super) conflicts: &'a Conflicts,
+    pub(super) conflicts: &'a Conflicts<'a>,
     pub(super) rest: Rest<'a>,
 }
 
@@ -30,7 +30,7 @@ pub(super) fn resolve<F: Fn(&EventId) -> Option<Arc<Pdu>>>(
     events: &Events<F>,
 ) -> Result<Partial, ResolveError> {
     let conflicts = sets.conflicts;
-    let graph = AuthGraph::load(conflicts.values().flatten(), events)?;
+    let graph = AuthGraph::load(conflicts.values().flatten().copied(), events)?;
     // Also what keeps the walks below from going round in circles.
     let oldest_first = graph.oldest_first()?;
     let conflicted: BTreeSet<usize> =
@@ -82,7 +82,7 @@ pub(super) fn resolve<F: Fn(&EventId) -> Option<Arc<Pdu>>>(
 fn auth_difference(graph: &AuthGraph, sets: &Sets<'_>) -> BTreeSet<usize> {
     let mut appearances = vec![0; graph.len()];
     for state in sets.all {
-        let own = sets.conflicts.keys().filter_map(|key| graph.find(state.get(key)?));
+        let own = sets.conflicts.keys().filter_map(|key| graph.find(state.get(*key)?));
         for node in graph.auth_chain(own) {
             appearances[node] += 1;
         }

@@ -1,6 +1,10 @@
 //! The iterative auth checks: events are applied to a state one by one, if that state allows them.
 
-use std::{cell::RefCell, collections::HashMap, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use ruma::{EventId, OwnedEventId};
 
@@ -18,9 +22,10 @@ pub(super) struct AuthChecks<'a, F> {
     graph: &'a AuthGraph,
     events: &'a Events<F>,
     create: Option<&'a Pdu>,
-    /// The state that the checks started from.
-    base: Option<&'a StateMap>,
-    /// What was applied since.
+    /// The state that the checks go on from: what they started with, and what was applied since. By
+    /// type and state key, so that a look-up needs no key of its own.
+    state: BTreeMap<&'a str, HashMap<&'a str, &'a OwnedEventId>>,
+    /// What was applied.
     resolved: StateMap,
     power_levels: RefCell<HashMap<LevelsKey, Arc<PowerLevels>>>,
 }
@@ -33,13 +38,17 @@ impl<'a, F: Fn(&EventId) -> Option<Arc<Pdu>>> AuthChecks<'a, F> {
         create: Option<&'a Pdu>,
         base: Option<&'a StateMap>,
     ) -> Self {
+        let mut state: BTreeMap<&str, HashMap<&str, &OwnedEventId>> = BTreeMap::new();
+        for ((event_type, state_key), id) in base.into_iter().flatten() {
+            state.entry(event_type).or_default().insert(state_key, id);
+        }
         let (resolved, power_levels) = (StateMap::new(), RefCell::default());
-        Self { version, graph, events, create, base, resolved, power_levels }
+        Self { version, graph, events, create, state, resolved, power_levels }
     }
 
     /// Applies the event, or ignores it if the rules do not allow it.
     pub(super) fn apply(&mut self, node: usize) -> Result<(), ResolveError> {
-        let event = &self.graph.node(node).event;
+        let event: &'a Pdu = &self.graph.node(node).event;
         let Some(state_key) = event.state_key() else { return Ok(()) };
         let state = StateOf { checks: self, node, missing: RefCell::new(None) };
         let allowed = check_with(self.version, event, &state).is_ok();
@@ -49,13 +58,14 @@ impl<'a, F: Fn(&EventId) -> Option<Arc<Pdu>>> AuthChecks<'a, F> {
         if allowed {
             let key = (event.event_type().to_owned(), state_key.to_owned());
             self.resolved.insert(key, event.event_id().clone());
+            let of_type = self.state.entry(event.event_type()).or_default();
+            of_type.insert(state_key, event.event_id());
         }
         Ok(())
     }
 
     pub(super) fn in_force(&self, event_type: &str, state_key: &str) -> Option<&OwnedEventId> {
-        let key = (event_type.to_owned(), state_key.to_owned());
-        self.resolved.get(&key).or_else(|| self.base?.get(&key))
+        self.state.get(event_type)?.get(state_key).copied()
     }
 
     pub(super) fn into_resolved(self) -> StateMap {
