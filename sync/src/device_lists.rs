@@ -21,6 +21,8 @@ use crate::{
 const MEMBER: &str = "m.room.member";
 /// Changed users read at a time.
 const PAGE: usize = 500;
+/// Changes of one membership that are followed back; after more, the user counts as one who came.
+const CHANGES_MAX: usize = 20;
 /// Members of a room that somebody came into or left.
 const MEMBERS_MAX: usize = 50_000;
 
@@ -167,7 +169,12 @@ impl<'a> Sight<'a> {
         let before = self.root_at(change.room_id, change.after).await?;
         let was_in = self.is_joined(before, self.user.as_str()).await?;
         let is_in = change.membership.state == MembershipState::Join;
-        if was_in != is_in {
+        let after = self.root_at(change.room_id, change.now).await?;
+        let has_own_news = change.membership.position > change.after;
+        // Of whom the user did not see for a while, changes may have passed unseen.
+        let was_away =
+            is_in && has_own_news && !self.has_stayed(after, self.user.as_str(), change).await?;
+        if was_in != is_in || was_away {
             let mut members = rooms.joined_users(change.room_id, MEMBERS_MAX).await?;
             members.retain(|member| member != self.user);
             if is_in {
@@ -177,7 +184,6 @@ impl<'a> Sight<'a> {
             }
             return Ok(());
         }
-        let after = self.root_at(change.room_id, change.now).await?;
         let (true, Some(before), Some(after)) = (is_in, before, after) else { return Ok(()) };
         for (event_type, key, event_id) in rooms.state_diff(before, after).await? {
             let Ok(member) = UserId::parse(&key) else { continue };
@@ -189,6 +195,9 @@ impl<'a> Sight<'a> {
             match (self.is_joined(Some(before), &key).await?, is_in) {
                 (false, true) => drop(came.insert(member)),
                 (true, false) => drop(gone.insert(member)),
+                (true, true) if !self.has_stayed(Some(after), &key, change).await? => {
+                    came.insert(member);
+                }
                 _ => (),
             }
         }
@@ -199,6 +208,26 @@ impl<'a> Sight<'a> {
         let Some(root) = root else { return Ok(false) };
         let event = self.sync.sources.rooms.state_get(root, MEMBER, user_id).await?;
         Ok(event.is_some_and(|event| is_join(&event)))
+    }
+
+    /// Whether whoever is in the room in this state has been there since the token.
+    async fn has_stayed(
+        &self,
+        root: Option<Root>,
+        user_id: &str,
+        change: &Change<'_>,
+    ) -> Result<bool, SyncError> {
+        let mut root = root;
+        for _ in 0..CHANGES_MAX {
+            let Some(current) = root else { return Ok(false) };
+            let event = self.sync.sources.rooms.state_get(current, MEMBER, user_id).await?;
+            match event.filter(|event| is_join(event)) {
+                None => return Ok(false),
+                Some(event) if event.position <= change.after => return Ok(true),
+                Some(event) => root = Some(event.state_before),
+            }
+        }
+        Ok(false)
     }
 
     async fn root_at(&self, room: &RoomId, position: Position) -> Result<Option<Root>, SyncError> {

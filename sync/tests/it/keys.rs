@@ -96,6 +96,24 @@ async fn who_comes_into_sight_is_changed_and_who_goes_has_left() {
     assert_eq!(changes.left.into_iter().collect::<Vec<_>>(), [bob]);
 }
 
+/// What changed while the two did not see each other was told to nobody.
+#[tokio::test]
+async fn who_went_and_came_back_is_changed() {
+    let world = World::new().await;
+    let (ada, bob) = (world.user("ada").await, world.user("bob").await);
+    let room = world.shared_room(&[&ada, &bob]).await;
+    let (of_ada, of_bob) = (world.token(&ada).await, world.token(&bob).await);
+    world.rooms.leave(&room, &bob, None).await.expect("leaves");
+    world.join(&room, &bob).await;
+    // Not only if the return is the last of what happened.
+    let content = json!({ "membership": "join", "displayname": "Bobby" });
+    world.event(&room, &bob, "m.room.member", Some(bob.as_str()), &content).await;
+    assert_eq!(changed(&world.next(&ada, &of_ada).await), ["@bob:x.test"]);
+    assert_eq!(changed(&world.next(&bob, &of_bob).await), ["@ada:x.test"]);
+    let changes = world.sync.device_list_changes(&bob, &of_bob, None).await.expect("answered");
+    assert_eq!(changes.changed.into_iter().collect::<Vec<_>>(), [ada]);
+}
+
 #[tokio::test]
 async fn another_name_is_no_change_of_devices() {
     let world = World::new().await;
