@@ -10,9 +10,7 @@ use axum::{
     Router,
     extract::{FromRef, State},
 };
-use rooms::{
-    JoinRequest, KnockRequest, MembershipChange, Profile, Rooms, peers::SignedThirdParty,
-};
+use rooms::{JoinRequest, KnockRequest, MembershipChange, Profile, Rooms, peers::SignedThirdParty};
 use ruma::{
     OwnedRoomId, OwnedServerName, RoomOrAliasId, UserId,
     api::client::{
