@@ -2,9 +2,10 @@
 //! event may go.
 
 use bytes::Bytes;
+use events::Pdu;
 use serde_json::Value;
 
-use super::Scene;
+use super::{Scene, hostile::Hostile};
 
 /// An object that has so many levels, itself included.
 fn nested(levels: usize) -> String {
@@ -49,6 +50,19 @@ async fn an_event_may_have_127_levels_and_no_more() {
     }
 }
 
+/// The message at another depth, signed like that: what is refused of it is refused for its depth.
+fn at_depth(evil: &Hostile, message: &Pdu, depth: &str) -> Bytes {
+    let (from, to) = (format!("\"depth\":{}", message.depth()), format!("\"depth\":{depth}"));
+    let mut event: Value = serde_json::from_slice(message.json()).expect("JSON");
+    let signatures = event.as_object_mut().and_then(|event| event.remove("signatures"));
+    let old = &signatures.expect("signatures")[evil.name.as_str()][evil.key.key_id()];
+    // What a redaction leaves of a message is what is signed.
+    event["content"] = serde_json::json!({});
+    let new = evil.key.sign(&replaced(event.to_string().as_bytes(), &from, &to));
+    let moved = replaced(message.json(), &from, &to);
+    replaced(&moved, old.as_str().expect("a signature"), &new)
+}
+
 /// What is put in the place of `"depth":…`.
 const DEPTHS: [&str; 12] = [
     "-1",
@@ -84,13 +98,10 @@ async fn numbers_beyond_all_bounds_hurt_nobody_else() {
         let scene = Scene::new(version).await;
         let Scene { us, evil, room, .. } = &scene;
         let before = scene.seen().await;
-        let draft = evil.message(us, room, "text").await;
-        let original = evil.sign(&draft).json().clone();
-        let depth = format!("\"depth\":{}", draft.depth);
-        let depths = DEPTHS.map(|depth_is| (depth.clone(), format!("\"depth\":{depth_is}")));
-        let bodies = BODIES.map(|body| ("\"text\"".to_owned(), body.to_owned()));
-        for (round, (from, to)) in depths.into_iter().chain(bodies).enumerate() {
-            let bad = replaced(&original, &from, &to);
+        let original = evil.sign(&evil.message(us, room, "text").await);
+        let depths = DEPTHS.map(|depth| (depth, at_depth(evil, &original, depth)));
+        let bodies = BODIES.map(|body| (body, replaced(original.json(), "\"text\"", body)));
+        for (round, (to, bad)) in depths.into_iter().chain(bodies).enumerate() {
             // Not all of it is JSON, and what is not spoils the whole body.
             let answer = evil.send(us, &format!("n{round}"), &[bad], &[]).await;
             let accepted = answer.body["pdus"]
@@ -99,6 +110,11 @@ async fn numbers_beyond_all_bounds_hurt_nobody_else() {
             assert!(answer.status < 500 && !accepted, "{to}: {answer:?}");
         }
         scene.assert_nothing_but_honest_traffic(&before, version).await;
+        let moved = at_depth(evil, &original, &(original.depth() + 1).to_string());
+        let sent = evil.send(us, "good", &[moved], &[]).await.ok("a good depth");
+        let verdicts = sent["pdus"].as_object().expect("verdicts");
+        let good = serde_json::json!({});
+        assert!(verdicts.len() == 1 && verdicts.values().all(|verdict| *verdict == good), "{sent}");
     }
 }
 
