@@ -1,6 +1,9 @@
 //! `rooms.leave`: rooms that the user left, or was made to leave.
 
+use std::sync::Arc;
+
 use accounts::AccountDataEvent;
+use rooms::{EventStatus, StoredEvent};
 use ruma::events::room::member::MembershipState;
 
 use super::{
@@ -30,9 +33,12 @@ pub(crate) async fn write(
         return Ok(());
     }
     let history = own_history::since(scope, &room.room_id, left_at).await?;
-    let timeline = left_timeline(scope, room, &history).await?;
-    if timeline.events.is_empty() && !history.was_joined && scope.since.is_none() {
-        return Ok(());
+    let mut timeline = left_timeline(scope, room, &history).await?;
+    if timeline.events.is_empty() && !history.was_joined {
+        if scope.since.is_none() {
+            return Ok(());
+        }
+        timeline.events.extend(end_elsewhere(scope, room).await?);
     }
     let state = left_state(scope, room, &history, &timeline).await?;
     let mut account_data = Events::default();
@@ -74,12 +80,33 @@ async fn left_timeline(
     timeline::load(scope, &room.room_id, Window { after, up_to: left_at, limit }).await
 }
 
+/// The end of an invitation, or of a knock, in a room that this server is not in, and whose log it
+/// does not keep.
+async fn end_elsewhere(
+    scope: &Scope<'_>,
+    room: &Picked,
+) -> Result<Option<Arc<StoredEvent>>, SyncError> {
+    let rooms = &scope.sync.sources.rooms;
+    let row = rooms.user_room(scope.user, &room.room_id).await?;
+    let Some(row) = row.filter(|row| row.position == room.membership.position) else {
+        return Ok(None);
+    };
+    let event = rooms.event_by_id(&row.event_id).await?;
+    let filter = &scope.filter.timeline;
+    Ok(event.filter(|event| {
+        let pdu = &event.pdu;
+        event.status == EventStatus::Outlier
+            && filter.wants_room(&room.room_id)
+            && filter.wants(pdu.event_type(), pdu.sender(), pdu.content_str())
+    }))
+}
+
 async fn left_state(
     scope: &Scope<'_>,
     room: &Picked,
     history: &OwnHistory,
     timeline: &Timeline,
-) -> Result<Vec<std::sync::Arc<rooms::StoredEvent>>, SyncError> {
+) -> Result<Vec<Arc<StoredEvent>>, SyncError> {
     let Some(newest) = timeline.newest.as_ref().filter(|_| history.was_joined) else {
         return Ok(Vec::new());
     };

@@ -1,10 +1,13 @@
 //! Coming, going, and being made to go.
 
-use rooms::{KnockRequest, Preset, Profile};
-use serde_json::json;
+use ::events::{EventTemplate, RoomVersion};
+use rooms::{KnockRequest, Preset, Profile, peers::IncomingInvite};
+use ruma::{EventId, OwnedRoomId, RoomId, UserId};
+use serde_json::{json, value::to_raw_value};
 
 use crate::world::{
-    Ask, World, bodies, change, events, ids, is_empty, joined, keys, left, of_type, token_of,
+    Ask, Elsewhere, World, bodies, change, events, ids, is_empty, joined, keys, left, of_type,
+    token_of,
 };
 
 #[tokio::test]
@@ -52,6 +55,60 @@ async fn a_rejected_or_revoked_invitation_is_left_and_shows_nothing_of_the_room(
         assert!(!answer.to_string().contains("secret"), "{answer}");
         assert!(is_empty(&world.next(&ben, &token_of(&answer)).await));
     }
+}
+
+/// An invite to `!there:there.test`.
+async fn invite_from_elsewhere(world: &World, user: &UserId) -> OwnedRoomId {
+    let room = RoomId::parse("!there:there.test").expect("a room id");
+    let sender = UserId::parse("@eve:there.test").expect("a user id");
+    let content = to_raw_value(&json!({ "membership": "invite" })).expect("JSON");
+    let before = [EventId::parse(format!("${}", "A".repeat(43))).expect("an event id")];
+    let template = EventTemplate {
+        room_id: Some(&room),
+        sender: &sender,
+        event_type: "m.room.member",
+        state_key: Some(user.as_str()),
+        content: &content,
+        prev_events: &before,
+        auth_events: &before,
+        depth: 5,
+        origin_server_ts: 1_700_000_000_000,
+        redacts: None,
+    };
+    let version = RoomVersion::parse("10").expect("a version");
+    let server = sender.server_name();
+    let pdu = ::events::sign_and_build(&template, &Elsewhere::key(), server, version);
+    let pdu = pdu.expect("it is well-formed");
+    let invite = IncomingInvite {
+        room_id: &room,
+        event_id: pdu.event_id(),
+        room_version: "10",
+        event: pdu.json().clone(),
+        stripped_state: Vec::new(),
+        via: Vec::new(),
+    };
+    world.rooms.peer_invite(server, invite).await.expect("is taken");
+    room
+}
+
+/// Whether or not the other server hears of it.
+#[tokio::test]
+async fn an_invitation_of_another_server_that_is_rejected_has_an_end() {
+    let world = World::new().await;
+    let ben = world.user("ben").await;
+    let room = invite_from_elsewhere(&world, &ben).await;
+    let since = world.token(&ben).await;
+    world.rooms.leave(&room, &ben, None).await.expect("ben may leave");
+    let answer = world.next(&ben, &since).await;
+    let told = left(&answer, &room);
+    let timeline = events(told, "timeline");
+    assert_eq!(timeline.len(), 1, "{answer}");
+    assert_eq!(timeline[0]["state_key"], ben.as_str());
+    assert_eq!(timeline[0]["content"]["membership"], "leave");
+    assert!(is_empty(&world.next(&ben, &token_of(&answer)).await));
+    let nothing = Ask::filtered(r#"{"room":{"timeline":{"types":["m.room.message"]}}}"#);
+    let answer = world.ask(&ben, Some(&since), &nothing).await;
+    assert!(events(left(&answer, &room), "timeline").is_empty(), "{answer}");
 }
 
 #[tokio::test]

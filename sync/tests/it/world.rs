@@ -4,9 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use accounts::Accounts;
 use devices::Devices;
+use events::SigningKey;
 use presence::Presence;
 use rooms::{
     CreateRoom, JoinRequest, MembershipChange, NewEvent, NewReceipt, Preset, Profile, Rooms, Txn,
+    ports::{KeyRequest, KeyRing, PortFuture, Ports, TrustedKey, TrustedKeys},
 };
 use ruma::{
     DeviceId, EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, TransactionId, UserId,
@@ -26,6 +28,23 @@ pub(crate) struct World {
     pub(crate) sync: Sync,
     pub(crate) tasks: Tasks,
     pub(crate) clock: Arc<ManualClock>,
+}
+
+/// The one key of all other servers. None of them can be reached.
+pub(crate) struct Elsewhere;
+
+impl Elsewhere {
+    pub(crate) fn key() -> SigningKey {
+        SigningKey::from_seed(&[9; 32], "elsewhere").expect("a key")
+    }
+}
+
+impl KeyRing for Elsewhere {
+    fn verify_keys(&self, wanted: Vec<KeyRequest>) -> PortFuture<'_, TrustedKeys> {
+        let key = TrustedKey { key: Self::key().public_key(), valid_until: u64::MAX };
+        let keys = wanted.into_iter().map(|request| ((request.server, request.key_id), key));
+        Box::pin(std::future::ready(keys.collect()))
+    }
 }
 
 /// Parameters of a sync that are the same in most tests.
@@ -73,7 +92,7 @@ impl World {
         let rng = Rng::from_seed(1);
         let tasks = Tasks::new();
         let name = owned_server_name!("x.test");
-        let key = events::SigningKey::from_seed(&[7; 32], "test").expect("a key");
+        let key = SigningKey::from_seed(&[7; 32], "test").expect("a key");
         let rooms = Rooms::new(
             rooms::Config::default(),
             store.clone(),
@@ -81,7 +100,7 @@ impl World {
             rng.clone(),
             name.clone(),
             key,
-            rooms::ports::Ports::isolated(),
+            Ports { keys: Arc::new(Elsewhere), ..Ports::isolated() },
         )
         .expect("rooms open");
         let accounts = Accounts::open(
