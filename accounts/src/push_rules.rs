@@ -1,5 +1,6 @@
 //! Push rules: kept as the account data `m.push_rules`, parsed once.
 
+mod bounds;
 mod silenced;
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ pub enum PushRulesError<E> {
     Refused(E),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the push rules are too large")]
+    #[error("the push rules are too many or too large")]
     TooLarge,
 }
 
@@ -72,6 +73,9 @@ impl Accounts {
             let mut rules =
                 parse(user_id, content).unwrap_or_else(|| Ruleset::server_default(user_id));
             change(&mut rules).map_err(PushRulesError::Refused)?;
+            if !bounds::are_kept(&rules) {
+                return Err(PushRulesError::TooLarge);
+            }
             let content = Content { global: rules };
             let json = to_raw_value(&content).expect("push rules serialise");
             if json.get().len() > CONTENT_BYTES_MAX {

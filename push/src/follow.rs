@@ -9,7 +9,7 @@ use ruma::{
     EventId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState, push::Action,
 };
 use storage::{LoggedFact, Position};
-use sync::{RoomRules, SyncError, Verdict};
+use sync::{RoomRules, SyncError};
 
 use crate::{
     Push, Pusher,
@@ -22,6 +22,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Facts after which the position is written although nobody was notified, so that a start does not
 /// read the whole log again.
 const CHECKPOINT: u64 = 100_000;
+/// Instead of actions: nobody asked the rules yet.
+pub(crate) const JUDGE_LATER: Bytes = Bytes::new();
 
 impl Push {
     /// `now`: where the log ended when push was opened.
@@ -151,8 +153,15 @@ impl Inner {
         let Some(event) = self.rooms.event_by_id(&told.event_id).await? else { return Ok(()) };
         let mut rules = self.sync.push_rules().in_room(&room).await?;
         for (user, pushers) in &members {
-            let verdict = rules.verdict(user, &event).await?;
-            self.notify((user, pushers), &event, fact.position, verdict, collected);
+            match rules.quick_verdict(user, &event).await? {
+                Some(Some(actions)) => {
+                    let actions = collected.actions(&actions);
+                    self.notify((user, pushers), &event, fact.position, actions, collected);
+                }
+                Some(None) => {}
+                // It is judged when it is their turn, which keeps nobody else.
+                None => self.notify((user, pushers), &event, fact.position, JUDGE_LATER, collected),
+            }
         }
         Ok(())
     }
@@ -162,15 +171,14 @@ impl Inner {
         (user, pushers): (&UserId, &[Arc<Pusher>]),
         event: &StoredEvent,
         position: Position,
-        verdict: Verdict,
+        actions: Bytes,
         collected: &mut Collected,
     ) {
-        let Some(actions) = verdict else { return };
         self.badges.touch(user, event.pdu.room_id(), 0);
         let notice = NoticeRecord {
             room_id: event.pdu.room_id().to_owned(),
             event_id: Some(event.event_id().clone()),
-            actions: collected.actions(&actions),
+            actions,
             ts: collected.now,
         };
         collected.add(pushers, position, &notice);
@@ -194,7 +202,7 @@ impl Inner {
         let notice = NoticeRecord {
             room_id: room.to_owned(),
             event_id: None,
-            actions: Bytes::new(),
+            actions: JUDGE_LATER,
             ts: collected.now,
         };
         collected.add(&self.registry.of(user), position, &notice);
@@ -239,9 +247,9 @@ impl Inner {
         collected: &mut Collected,
     ) -> Result<(), SyncError> {
         let Some(event) = self.rooms.event_by_id(event_id).await? else { return Ok(()) };
-        let verdict = rules.verdict(user, &event).await?;
-        let pushers = self.registry.of(user);
-        self.notify((user, &pushers), &event, position, verdict, collected);
+        let Some(actions) = rules.verdict(user, &event).await? else { return Ok(()) };
+        let (pushers, actions) = (self.registry.of(user), collected.actions(&actions));
+        self.notify((user, &pushers), &event, position, actions, collected);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 use sync::SyncError;
 
-use crate::{Pusher, service::Inner, store::NoticeRecord};
+use crate::{Pusher, follow::JUDGE_LATER, service::Inner, store::NoticeRecord};
 
 /// A body, and the count that it tells.
 pub(crate) struct Notice {
@@ -139,7 +139,7 @@ impl Inner {
         if !self.concerns(user, &record.room_id, &event).await? {
             return Ok(None);
         }
-        let actions: Vec<Action> = serde_json::from_slice(&record.actions).unwrap_or_default();
+        let Some(actions) = self.actions(user, record, &event).await? else { return Ok(None) };
         let unread = self.badges.count(user).await?;
         let mut notification = Notification {
             event_id: Some(event_id.as_str()),
@@ -153,6 +153,22 @@ impl Inner {
             self.describe(user, &event, &mut notification).await?;
         }
         Ok(Some(Notice::new(&Body { notification })))
+    }
+
+    /// `None` if the event does not notify after all.
+    async fn actions(
+        &self,
+        user: &UserId,
+        record: &NoticeRecord,
+        event: &StoredEvent,
+    ) -> Result<Option<Vec<Action>>, SyncError> {
+        if record.actions != JUDGE_LATER {
+            return Ok(Some(serde_json::from_slice(&record.actions).unwrap_or_default()));
+        }
+        // Users whose rules take long wait for each other.
+        let _turn = self.judging.acquire().await;
+        let mut rules = self.sync.push_rules().in_room(&record.room_id).await?;
+        Ok(rules.verdict(user, event).await?.map(|actions| actions.to_vec()))
     }
 
     /// Whether the user is still to hear of the event.

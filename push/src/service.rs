@@ -11,7 +11,7 @@ use rooms::Rooms;
 use stdx::{Rng, SharedClock, Tasks};
 use storage::{ReadError, Store};
 use sync::Sync;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, Semaphore};
 
 use crate::{
     DeadLetter, Gateway, Pusher,
@@ -90,6 +90,8 @@ pub(crate) struct Inner {
     pub(crate) outbox: OutboxStore,
     pub(crate) registry: Registry,
     pub(crate) queues: Queues,
+    /// Of who puts an event to rules for which that takes long.
+    pub(crate) judging: Semaphore,
     hasher: RandomState,
     locks: Vec<Mutex<()>>,
 }
@@ -129,6 +131,7 @@ impl Push {
             outbox,
             registry,
             queues: Queues::default(),
+            judging: Semaphore::new(1),
             hasher: RandomState::new(),
             locks: (0..LOCKS).map(|_| Mutex::default()).collect(),
         };

@@ -17,6 +17,8 @@ use storage::Position;
 use crate::{Sources, SyncError};
 
 mod elsewhere;
+mod glob;
+mod matching;
 mod rules;
 mod thread;
 

@@ -182,3 +182,48 @@ async fn filters_are_kept() {
     let refused = server.accounts.create_filter(&ada, &raw("[]")).await;
     assert!(matches!(refused, Err(FilterError::NotAnObject)));
 }
+
+#[tokio::test]
+async fn push_rules_are_bounded() {
+    use ruma::push::{NewPatternedPushRule, NewPushRule, NewSimplePushRule, Ruleset};
+    let server = Server::new().await;
+    let ada = server.user("ada").await.user_id;
+    let content = |id: String, pattern: String| {
+        NewPushRule::Content(NewPatternedPushRule::new(id, pattern, Vec::new()))
+    };
+    let room = |number: usize| {
+        let room = ruma::RoomId::parse(format!("!{number}:example.org")).expect("a room id");
+        NewPushRule::Room(NewSimplePushRule::new(room, Vec::new()))
+    };
+    let word = |number: usize| content(format!("word{number}"), "word".to_owned());
+    let good = [
+        (0..900).map(word).collect::<Vec<_>>(),
+        (0..5000).map(room).collect(),
+        vec![content("x".repeat(300), "y".repeat(1024))],
+        (0..8).map(|number| content(format!("glob{number}"), "*".repeat(1000))).collect(),
+    ];
+    let bad = [
+        (0..1001).map(word).collect::<Vec<_>>(),
+        (0..10_000).map(room).collect(),
+        vec![content("x".repeat(301), "y".to_owned())],
+        vec![content("x".to_owned(), "y".repeat(1025))],
+        (0..9).map(|number| content(format!("glob{number}"), "*".repeat(1000))).collect(),
+    ];
+    for (rules, is_good) in good
+        .into_iter()
+        .map(|rules| (rules, true))
+        .chain(bad.into_iter().map(|rules| (rules, false)))
+    {
+        let defaults = Ruleset::server_default(&ada);
+        let change = |own: &mut Ruleset| {
+            *own = defaults;
+            rules.into_iter().try_for_each(|rule| own.insert(rule, None, None))
+        };
+        let changed = server.accounts.change_push_rules(&ada, change).await;
+        match changed {
+            Ok(()) => assert!(is_good),
+            Err(PushRulesError::TooLarge) => assert!(!is_good),
+            Err(other) => panic!("{other}"),
+        }
+    }
+}

@@ -197,7 +197,7 @@ async fn set_pushrule_enabled(
 fn refused<E>(error: PushRulesError<E>, explain: impl FnOnce(E) -> Error) -> Error {
     match error {
         PushRulesError::Refused(error) => explain(error),
-        PushRulesError::TooLarge => Error::too_large("The push rules are too large"),
+        PushRulesError::TooLarge => Error::too_large("The push rules are too many or too large"),
         PushRulesError::Store(error) => error.into(),
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use push::Config;
+use ruma::push::{Action, NewPatternedPushRule, NewPushRule, Ruleset, SoundTweakValue, Tweak};
 
 use crate::{
     gateway::{Mood, event_ids},
@@ -111,6 +112,37 @@ async fn what_fails_for_a_day_is_given_up_where_the_operator_sees_it() {
     assert_eq!(letter.reason, "status 502");
     world.gateway.becomes("push.example", Mood::Takes);
     assert_eq!(event_ids(&world.gateway.takes(1).await), [kept.as_str()]);
+}
+
+#[tokio::test]
+async fn rules_that_take_long_keep_nobody_else_and_count_all_the_same() {
+    let world = World::new().await;
+    let (ada, ben, eve) =
+        (world.user("ada").await, world.pushed("ben").await, world.pushed("eve").await);
+    let change = |rules: &mut Ruleset| {
+        for number in 0..100 {
+            let (id, pattern) = (format!("slow{number}"), format!("{}z", "*a?".repeat(20)));
+            let rule = NewPatternedPushRule::new(id, pattern, Vec::new());
+            rules.insert(NewPushRule::Content(rule), None, None)?;
+        }
+        let rule = NewPatternedPushRule::new("found".to_owned(), "needle".to_owned(), loud());
+        rules.insert(NewPushRule::Content(rule), None, None)
+    };
+    world.accounts.change_push_rules(&eve.user_id, change).await.expect("good rules");
+    let room = world.shared_room(&[&ada, &ben, &eve]).await;
+    let event = world.say(&room, &ada, &format!("{}needle", "ab ".repeat(10_000))).await;
+    let taken = world.gateway.takes(2).await;
+    let of = |key: &str| {
+        let taken = taken.iter().find(|one| one["devices"][0]["pushkey"] == key);
+        let taken = taken.expect("a notification");
+        (taken["event_id"].as_str(), taken["devices"][0]["tweaks"]["sound"].as_str())
+    };
+    assert_eq!(of("ben"), (Some(event.as_str()), None));
+    assert_eq!(of("eve"), (Some(event.as_str()), Some("default")));
+}
+
+fn loud() -> Vec<Action> {
+    vec![Action::Notify, Action::SetTweak(Tweak::Sound(SoundTweakValue::Default))]
 }
 
 #[tokio::test]

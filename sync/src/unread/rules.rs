@@ -3,7 +3,7 @@
 //! Most users never change their rules, and most events are nobody's in particular: then all of them
 //! share one verdict.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 use rooms::{Root, StoredEvent};
@@ -14,14 +14,13 @@ use ruma::{
         power_levels::{RoomPowerLevels, RoomPowerLevelsEventContent, RoomPowerLevelsSource},
     },
     push::{
-        Action, FlattenedJson, PredefinedOverrideRuleId, PushCondition,
-        PushConditionPowerLevelsCtx, PushConditionRoomCtx, Ruleset,
+        Action, PredefinedOverrideRuleId, PushCondition, PushConditionPowerLevelsCtx,
+        PushConditionRoomCtx, Ruleset,
     },
-    serde::Raw,
 };
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
+use super::matching::Prepared;
 use crate::{Sources, SyncError};
 
 /// Events and rooms of which the prepared form is kept.
@@ -41,13 +40,6 @@ pub struct PushRules {
     /// What the impersonal rules say, in the room's state.
     shared: Cache<OwnedEventId, (Root, Verdict)>,
     levels: Cache<OwnedRoomId, (Root, PushConditionPowerLevelsCtx)>,
-}
-
-/// An event as rules look at it.
-struct Prepared {
-    flattened: FlattenedJson,
-    /// Who has a default rule of their own that may match.
-    concerned: BTreeSet<String>,
 }
 
 /// Everybody's rules, in one room as it is now.
@@ -139,26 +131,6 @@ fn display_name(member: &StoredEvent) -> String {
     content.ok().and_then(|content| content.displayname).unwrap_or_default()
 }
 
-impl Prepared {
-    /// `None` for what old room versions allow and a JSON value cannot hold, such as `1e999`: the
-    /// conversion below would not survive it.
-    fn new(event: &StoredEvent) -> Option<Self> {
-        let json = event.pdu.json();
-        let value = serde_json::from_slice::<serde_json::Value>(json).ok()?;
-        let mentioned = value.pointer("/content/m.mentions/user_ids");
-        let mentioned = mentioned.and_then(|ids| ids.as_array()).into_iter().flatten();
-        let mut concerned: BTreeSet<_> =
-            mentioned.filter_map(|id| id.as_str()).map(str::to_owned).collect();
-        if event.pdu.event_type() == "m.room.member" {
-            concerned.extend(event.pdu.state_key().map(str::to_owned));
-        }
-        let json = std::str::from_utf8(json).ok()?.to_owned();
-        let raw = RawValue::from_string(json).ok()?;
-        let flattened = FlattenedJson::from_raw(&Raw::<serde_json::Value>::from_json(raw));
-        Some(Self { flattened, concerned })
-    }
-}
-
 impl RoomRules<'_> {
     /// An event of this room, put to the rules of a user, who is not necessarily in the room.
     pub async fn verdict(
@@ -180,6 +152,22 @@ impl RoomRules<'_> {
         }
     }
 
+    /// As [`verdict`](Self::verdict); `None` if that would take long, which some users' rules do for
+    /// some events, and others must not wait for.
+    pub async fn quick_verdict(
+        &mut self,
+        user: &UserId,
+        event: &StoredEvent,
+    ) -> Result<Option<Verdict>, SyncError> {
+        let own = self.rules.sources.accounts.own_push_rules(user).await?;
+        if let (Some(own), Some(prepared)) = (own, self.rules.prepared(event))
+            && prepared.is_long_for(&own)
+        {
+            return Ok(None);
+        }
+        self.verdict(user, event).await.map(Some)
+    }
+
     async fn put_to_shared(
         &self,
         event: &StoredEvent,
@@ -191,7 +179,7 @@ impl RoomRules<'_> {
         {
             return Ok(verdict);
         }
-        let verdict = verdict(&self.rules.impersonal, prepared, &self.context).await;
+        let verdict = prepared.verdict(&self.rules.impersonal, &self.context).await;
         self.rules.shared.insert(id.clone(), (self.state, verdict.clone()));
         Ok(verdict)
     }
@@ -204,7 +192,7 @@ impl RoomRules<'_> {
             self.context.user_display_name =
                 member.map(|member| display_name(&member)).unwrap_or_default();
         }
-        Ok(verdict(rules, prepared, &self.context).await)
+        Ok(prepared.verdict(rules, &self.context).await)
     }
 }
 
@@ -214,13 +202,4 @@ fn wants_display_name(rules: &Ruleset) -> bool {
     let conditional = rules.override_.iter().chain(&rules.underride);
     let mut conditions = conditional.filter(|rule| rule.enabled).flat_map(|rule| &rule.conditions);
     conditions.any(|condition| matches!(condition, PushCondition::ContainsDisplayName))
-}
-
-async fn verdict(rules: &Ruleset, event: &Prepared, context: &PushConditionRoomCtx) -> Verdict {
-    for rule in rules.iter() {
-        if rule.applies(&event.flattened, context).await {
-            return rule.triggers_notification().then(|| rule.actions().into());
-        }
-    }
-    None
 }
