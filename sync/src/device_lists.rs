@@ -191,10 +191,15 @@ impl<'a> Sight<'a> {
                 continue;
             }
             let event = rooms.event_by_id(&event_id).await?;
-            let is_in = event.is_some_and(|event| is_join(&event));
+            let membership = event.and_then(|event| event.pdu.membership());
+            let is_in = membership == Some(MembershipState::Join);
             match (self.is_joined(Some(before), &key).await?, is_in) {
                 (false, true) => drop(came.insert(member)),
                 (true, false) => drop(gone.insert(member)),
+                // Clients encrypt for who is invited too, where history may be seen from then on.
+                (false, false) if membership == Some(MembershipState::Invite) => {
+                    came.insert(member);
+                }
                 (true, true) if !self.has_stayed(Some(after), &key, change).await? => {
                     came.insert(member);
                 }

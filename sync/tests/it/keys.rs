@@ -114,6 +114,21 @@ async fn who_went_and_came_back_is_changed() {
     assert_eq!(changes.changed.into_iter().collect::<Vec<_>>(), [ada]);
 }
 
+/// Synapse tells of them too, and clients encrypt for them.
+#[tokio::test]
+async fn who_is_invited_is_changed() {
+    let world = World::new().await;
+    let (ada, bob) = (world.user("ada").await, world.user("bob").await);
+    let room = world.shared_room(&[&ada]).await;
+    let (of_ada, of_bob) = (world.token(&ada).await, world.token(&bob).await);
+    world.invite(&room, &ada, &bob).await;
+    let told = world.next(&ada, &of_ada).await;
+    assert_eq!(changed(&told), ["@bob:x.test"]);
+    assert!(world.next(&bob, &of_bob).await["device_lists"].is_null());
+    world.rooms.leave(&room, &bob, None).await.expect("rejects");
+    assert!(changed(&world.next(&ada, &token_of(&told)).await).is_empty());
+}
+
 #[tokio::test]
 async fn another_name_is_no_change_of_devices() {
     let world = World::new().await;
