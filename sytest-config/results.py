@@ -22,7 +22,6 @@ REASONS = [
     (r"Banned servers cannot get missing events", "a body without what the specification requires is refused"),
     (r"incoming m.device_list_update|correctly resyncs when", "device keys that do not name their user and device are not told"),
     (r"Remote banned user is kicked", "who was banned may see the state of that moment, as who has left may"),
-    (r"self-signing key notifies over federation", "who is only invited is not in device_lists"),
     (r"3pid|3PID|email|recaptcha|third party invite", "third-party identifiers are not built"),
     (r"SSO|CAS|login/cas", "single sign-on is not built"),
     (r"\bAS\b|AS-|application service|Ghost user|HS (provides|can provide) query", "application services are not built"),
