@@ -114,6 +114,8 @@ impl Sync {
 
     /// The position on the log that a token stands for.
     pub fn position_of(&self, token: &str) -> Result<storage::Position, SyncError> {
+        // A `pos` of sliding sync is a token behind the version of a connection.
+        let token = token.split_once('/').map_or(token, |(_, token)| token);
         let token = self.inner.since(Some(token))?.ok_or(SyncError::InvalidToken)?;
         Ok(token.durable)
     }

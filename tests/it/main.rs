@@ -20,6 +20,7 @@ mod push_rules;
 mod pushers;
 mod replaced_rooms;
 mod server;
+mod sliding;
 mod socket;
 mod three_regions;
 mod user;

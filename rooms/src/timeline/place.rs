@@ -54,6 +54,8 @@ impl Token {
             let (depth, position) = (decimal(depth)?, decimal(position)?);
             return Some(Self::Place(Place { depth, position }));
         }
+        // A `pos` of sliding sync is a token of sync behind the version of a connection.
+        let text = text.split_once('/').map_or(text, |(_, token)| token);
         let mut parts = text.strip_prefix("m1_")?.split('_');
         let _incarnation = parts.next()?;
         decimal(parts.next()?).map(Self::Moment)
@@ -89,6 +91,7 @@ mod tests {
         let place = Place { depth: 7, position: 31 };
         assert_eq!(Token::parse(&place.to_string()), Some(Token::Place(place)));
         assert_eq!(Token::parse("m1_1f_42_aa_0.0"), Some(Token::Moment(42)));
+        assert_eq!(Token::parse("17.fe/m1_1f_42_aa_0.0"), Some(Token::Moment(42)));
         for junk in ["", "t", "t1", "t1_", "t+1_2", "t1_-2", "m1_", "m1_1", "x1_2", "t1_2_3"] {
             assert_eq!(Token::parse(junk), None, "{junk:?}");
         }

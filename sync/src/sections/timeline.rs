@@ -17,7 +17,9 @@ use crate::{
 /// wanted, and some.
 const SCAN_FACTOR: usize = 10;
 const SCAN_MIN: usize = 200;
-const PAGE_MIN: usize = 20;
+/// Read at first, and at a time: few are hidden from most clients.
+const PAGE_MIN: usize = 5;
+const PAGE_MAX: usize = 100;
 
 #[derive(Debug, Default)]
 pub(crate) struct Timeline {
@@ -52,7 +54,7 @@ pub(crate) async fn load(
     window: Window,
 ) -> Result<Timeline, SyncError> {
     let limit = window.limit;
-    let (page, mut left) = ((limit + 1).max(PAGE_MIN), limit * SCAN_FACTOR + SCAN_MIN);
+    let (mut page, mut left) = ((limit + 1).max(PAGE_MIN), limit * SCAN_FACTOR + SCAN_MIN);
     let mut timeline = Timeline::default();
     let mut up_to = window.up_to;
     while timeline.events.len() <= limit {
@@ -71,6 +73,7 @@ pub(crate) async fn load(
             timeline.oldest = None;
             break;
         }
+        page = page.max((2 * page).min(PAGE_MAX));
     }
     timeline.cut(limit);
     Ok(timeline)
