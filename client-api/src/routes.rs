@@ -5,6 +5,7 @@ mod admin;
 mod alias;
 mod config;
 mod context;
+mod dehydrated_device;
 mod device;
 mod directory;
 mod discovery;
@@ -86,6 +87,7 @@ where
         .merge(alias::router())
         .merge(config::router())
         .merge(context::router())
+        .merge(dehydrated_device::router())
         .merge(device::router())
         .merge(directory::router())
         .merge(discovery::router())

@@ -4,6 +4,7 @@
 //! and `store/` are the only files that name tables.
 
 mod backup;
+mod dehydrated;
 mod devices;
 mod elsewhere;
 pub mod keys;
@@ -13,6 +14,9 @@ pub mod stream;
 mod to_device;
 
 pub use backup::{BackupContents, BackupError, BackupScope, BackupSessions, BackupVersion};
+pub use dehydrated::{
+    DehydratedDevice, DehydratedError, DehydratedMessages, NewDehydratedDevice,
+};
 pub use devices::{Device, DeviceError, Devices};
 pub use store::StoreError;
 pub use to_device::{SendToDevice, SendToDeviceError, ToDeviceMessages};

@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use storage::{Batch, CommitError, Fact, First, Position, Range, Store, Table, Versioned};
 
 mod backup;
+mod dehydrated;
 mod keys;
 mod lists;
 
 pub(crate) use self::backup::BackupRecord;
+pub(crate) use self::dehydrated::DehydratedRecord;
 pub(crate) use self::keys::{FallbackKey, OneTimeKeys, UploadedKeys};
 
 use crate::{
@@ -232,6 +234,7 @@ impl DeviceStore {
             batch.delete::<TransactionsTable>(&user_id, (&device_id, event_type, txn_id));
         }
         self.delete_keys(&mut batch, user_id, device_id).await?;
+        self.delete_dehydrated(&mut batch, user_id, device_id).await?;
         let change = self.list_change(user_id).await?;
         Ok(self.0.submit_with::<CommitError>(|first| {
             batch.fact(device_list_fact(user_id, device_id, true));

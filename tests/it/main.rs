@@ -4,6 +4,7 @@ mod accounts;
 mod bad_input;
 mod closing;
 mod contacts;
+mod dehydrated;
 mod delegation;
 mod edge;
 mod elsewhere;
