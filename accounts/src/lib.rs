@@ -29,6 +29,7 @@ mod shared_secret;
 mod store;
 pub mod stream;
 mod tags;
+mod thread_subscriptions;
 mod tokens;
 mod uia;
 mod username;
@@ -52,6 +53,7 @@ pub use sessions::{
 };
 pub use shared_secret::{SharedSecretError, SharedSecretRequest};
 pub use store::StoreError;
+pub use thread_subscriptions::{Subscription, ThreadSubscriptionChange, ThreadSubscriptionError};
 pub use uia::{Stage, Uia, UiaDone, UiaError, UiaFlow, UiaInfo, UiaOutcome, UiaRequest};
 pub use username::UsernameError;
 pub use users::{NewUser, RegisterError, User};

@@ -5,6 +5,7 @@ mod identity;
 mod profiles;
 mod reports;
 mod sessions;
+mod thread_subscriptions;
 
 pub(crate) use account_data::AccountDataRow;
 pub(crate) use identity::{KeyRecord, RegistrationTokenRecord, UserRecord};
@@ -12,6 +13,7 @@ pub(crate) use profiles::ProfileRecord;
 pub(crate) use reports::{ReportKey, ReportRecord};
 pub(crate) use sessions::SessionRecord;
 use storage::Store;
+pub(crate) use thread_subscriptions::ThreadSubscriptionRow;
 
 /// The store did not answer or did not accept a write.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 pub const ACCOUNT_DATA: u8 = 20;
 /// A user's profile changed. Subject: the user id; payload: [`ProfileFact`].
 pub const PROFILE: u8 = 21;
+/// A user follows a thread, or does so no more. Subject: the user id; no payload.
+pub const THREAD_SUBSCRIPTION: u8 = 22;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountDataFact {

@@ -36,6 +36,7 @@ mod state;
 mod sync;
 mod tag;
 mod thirdparty;
+mod thread_subscription;
 mod threads;
 mod to_device;
 mod typing;
@@ -118,6 +119,7 @@ where
         .merge(sync::router())
         .merge(tag::router())
         .merge(thirdparty::router())
+        .merge(thread_subscription::router())
         .merge(threads::router())
         .merge(to_device::router())
         .merge(typing::router())

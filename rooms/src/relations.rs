@@ -100,6 +100,22 @@ impl Rooms {
         Ok((roots, next.map(|position| Place { depth: 0, position }.to_string())))
     }
 
+    /// The position of an event that the viewer may see, if it is the root of the thread or in it.
+    pub async fn place_in_thread(
+        &self,
+        viewer: &UserId,
+        room: &RoomId,
+        root: &EventId,
+        event_id: &EventId,
+    ) -> Result<Option<Position>, Error> {
+        let event = match self.event(viewer, room, event_id).await {
+            Err(Error::NotFound(_)) => return Ok(None),
+            other => other?,
+        };
+        let is_in = event_id == root || self.thread_of(&event).await?.as_deref() == Some(root);
+        Ok(is_in.then_some(event.position))
+    }
+
     /// `m.relations` (a JSON object) of those of the events that have relations.
     pub async fn aggregations(
         &self,

@@ -23,6 +23,7 @@ mod replaced_rooms;
 mod server;
 mod sliding;
 mod socket;
+mod threads;
 mod three_regions;
 mod user;
 mod websocket;
