@@ -262,6 +262,7 @@ pub trait RemoteServers: Send + Sync {
 
     /// Asks the server of who invited by a third-party identifier to invite the user whom that turned
     /// out to be: an event without hashes and signatures.
+    #[expect(clippy::boxed_local, reason = "whoever can ask sends it on")]
     fn exchange_third_party_invite<'a>(
         &'a self,
         server: &'a ServerName,
