@@ -177,6 +177,13 @@ impl Accounts {
         Ok(events)
     }
 
+    /// Forgets all of it: for an account that has ended and is to be erased.
+    pub async fn erase_account_data(&self, user_id: &UserId) -> Result<(), StoreError> {
+        self.inner.store.erase_account_data(user_id).await?;
+        self.inner.push_rules.remove(user_id);
+        Ok(())
+    }
+
     /// What is set for one room.
     pub async fn room_account_data(
         &self,

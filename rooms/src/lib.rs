@@ -30,6 +30,7 @@ mod upgrade;
 
 mod aliases;
 mod directory;
+mod erasure;
 mod news;
 pub mod peers;
 mod receipts;

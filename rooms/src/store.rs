@@ -117,6 +117,10 @@ table! {
     Published = "rooms_published" [String | String] ()
 }
 table! {
+    /// User.
+    ErasedUsers = "erased_users" [String | ()] ()
+}
+table! {
     /// The hash of the node's content.
     StateNodes = "state_nodes" [NodeId | ()] Bytes
 }

@@ -144,6 +144,13 @@ impl StoredEvent {
         }
     }
 
+    /// The event of a user who was erased, for those who were not there.
+    pub(crate) fn of_erased(&self) -> Self {
+        let pdu = self.pdu.redacted(self.version);
+        let client = ClientEvent::new(&pdu, self.version);
+        Self { client, pdu: Arc::new(pdu), txn: None, ..self.clone() }
+    }
+
     pub fn event_id(&self) -> &OwnedEventId {
         self.pdu.event_id()
     }

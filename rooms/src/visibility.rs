@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use ruma::{RoomId, UserId, events::room::member::MembershipState};
+use ruma::{OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
 use serde::Deserialize;
 use storage::Position;
 
@@ -71,6 +71,18 @@ struct Sight<'a> {
     standing: Standing,
     /// Most events of a page share a state.
     by_root: HashMap<Root, (Visibility, MembershipState)>,
+    /// Whether senders were erased.
+    erased: HashMap<OwnedUserId, bool>,
+}
+
+/// What the viewer sees of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    Nothing,
+    /// To those who were in the room.
+    All,
+    /// To those who were not: all, unless the sender was erased.
+    UnlessErased,
 }
 
 impl Rooms {
@@ -85,11 +97,19 @@ impl Rooms {
             return Ok(Vec::new());
         }
         let standing = self.standing(viewer, room).await?;
-        let mut sight = Sight { rooms: self, viewer, standing, by_root: HashMap::new() };
+        let (by_root, erased) = (HashMap::new(), HashMap::new());
+        let mut sight = Sight { rooms: self, viewer, standing, by_root, erased };
         let mut visible = Vec::with_capacity(events.len());
         for event in events {
-            if self.is_for_clients(event).await? && sight.allows(event).await? {
-                visible.push(Arc::clone(event));
+            if !self.is_for_clients(event).await? {
+                continue;
+            }
+            match sight.shown(event).await? {
+                Shown::Nothing => {}
+                Shown::UnlessErased if sight.is_erased(event.pdu.sender()).await? => {
+                    visible.push(Arc::new(event.of_erased()));
+                }
+                Shown::All | Shown::UnlessErased => visible.push(Arc::clone(event)),
             }
         }
         Ok(visible)
@@ -114,7 +134,7 @@ impl Rooms {
         let mut shown = visible.drain(..).peekable();
         let mut all = Vec::with_capacity(events.len());
         for event in events {
-            if let Some(event) = shown.next_if(|next| Arc::ptr_eq(next, event)) {
+            if let Some(event) = shown.next_if(|next| next.event_id() == event.event_id()) {
                 all.push(event);
             } else if self.is_current(event, view.state).await? {
                 all.push(Arc::clone(event));
@@ -171,27 +191,40 @@ impl Rooms {
 }
 
 impl Sight<'_> {
-    async fn allows(&mut self, event: &StoredEvent) -> Result<bool, Error> {
+    async fn shown(&mut self, event: &StoredEvent) -> Result<Shown, Error> {
         // The user was in the room for whatever came after their join on the same branch; nothing
         // need be looked up for what is delivered as it happens.
         let is_later = |since| event.delivered_at() >= since && event.room_state.is_none();
         if self.standing.joined_since.is_some_and(is_later) {
-            return Ok(true);
+            return Ok(Shown::All);
         }
         // Clients must learn what became of the user, so their own memberships are never hidden.
         if event.pdu.membership().is_some() && event.pdu.state_key() == Some(self.viewer.as_str()) {
-            return Ok(true);
+            return Ok(Shown::All);
         }
         let (before, membership) = self.at(event.state_before).await?;
         let position = self.standing.position_of(event);
+        if membership == MembershipState::Join {
+            return Ok(Shown::All);
+        }
         if self.suffices(before, &membership, position) {
-            return Ok(true);
+            return Ok(Shown::UnlessErased);
         }
         // "the user should be allowed to see the event if the `history_visibility` before *or*
         // after the event would allow them to see it."
         let sets = event.pdu.event_type() == "m.room.history_visibility"
             && event.pdu.state_key() == Some("");
-        Ok(sets && self.suffices(Visibility::of(Some(event)), &membership, position))
+        let suffices = sets && self.suffices(Visibility::of(Some(event)), &membership, position);
+        Ok(if suffices { Shown::UnlessErased } else { Shown::Nothing })
+    }
+
+    async fn is_erased(&mut self, sender: &UserId) -> Result<bool, Error> {
+        if let Some(erased) = self.erased.get(sender) {
+            return Ok(*erased);
+        }
+        let erased = self.rooms.is_erased(sender).await?;
+        self.erased.insert(sender.to_owned(), erased);
+        Ok(erased)
     }
 
     /// The rules 1 to 5 of the specification.

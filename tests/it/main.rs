@@ -8,6 +8,7 @@ mod dehydrated;
 mod delegation;
 mod edge;
 mod elsewhere;
+mod erasure;
 mod event_size;
 mod joins;
 mod keys;

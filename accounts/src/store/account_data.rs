@@ -8,6 +8,9 @@ use storage::{Batch, CommitError, Fact, First, Pending, Position, Range, Table, 
 use super::{AccountStore, StoreError};
 use crate::stream::{ACCOUNT_DATA, AccountDataFact};
 
+/// Rows deleted in one batch.
+const ERASED_AT_A_TIME: usize = 500;
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AccountDataRecord {
     /// JSON text; `{}` once deleted.
@@ -144,6 +147,23 @@ impl AccountStore {
         room_id: &RoomId,
     ) -> Result<Vec<AccountDataRow>, StoreError> {
         self.account_data_in(user_id, Range::prefix((&room_id,))).await
+    }
+
+    /// Without telling anybody: for an account that has ended.
+    pub(crate) async fn erase_account_data(&self, user_id: &UserId) -> Result<(), StoreError> {
+        loop {
+            let rows = self.account_data_in(user_id, Range::all().limit(ERASED_AT_A_TIME)).await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let mut batch = Batch::new();
+            for AccountDataRow { room_id, event_type, record } in &rows {
+                let key = (&room_key(room_id.as_deref()), event_type);
+                batch.delete::<AccountDataTable>(&user_id, key);
+                batch.delete::<AccountDataChangesTable>(&user_id, record.position);
+            }
+            self.0.commit(batch).await?;
+        }
     }
 
     async fn account_data_in(

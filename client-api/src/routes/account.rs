@@ -222,6 +222,10 @@ pub async fn close_account(
     erase: bool,
 ) -> Result<(), Error> {
     accounts.deactivate(user_id, erase).await?;
+    if erase {
+        accounts.erase_account_data(user_id).await?;
+        rooms.erase_user(user_id).await?;
+    }
     for device in devices.list(user_id).await? {
         delete_device(accounts, devices, user_id, &device.device_id).await?;
     }

@@ -69,14 +69,29 @@ impl Rooms {
             return Ok(None);
         }
         let edit = match summary.edit.as_ref().filter(|_| may_be_replaced(event)) {
-            Some((_, id)) => self.event_by_id(id).await?,
+            Some((_, id)) => self.shown_as(viewer, event, id, &visible).await?,
             None => None,
         };
         let latest_reply = match &summary.latest_reply {
-            Some(id) => self.event_by_id(id).await?,
+            Some(id) => self.shown_as(viewer, event, id, &visible).await?,
             None => None,
         };
         Ok(Some(Shown { summary, edit, latest_reply }))
+    }
+
+    /// A child as the viewer sees it: not all may be left of it.
+    async fn shown_as(
+        &self,
+        viewer: &UserId,
+        parent: &StoredEvent,
+        id: &EventId,
+        visible: &[Arc<StoredEvent>],
+    ) -> Result<Option<Arc<StoredEvent>>, Error> {
+        if let Some(event) = visible.iter().find(|event| event.event_id() == id) {
+            return Ok(Some(Arc::clone(event)));
+        }
+        let event = self.event_by_id(id).await?;
+        Ok(self.visible(viewer, parent.pdu.room_id(), event.as_slice()).await?.pop())
     }
 
     async fn write_thread(
