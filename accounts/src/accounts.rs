@@ -28,6 +28,7 @@ use crate::{
     username,
 };
 
+    user_source::UserSource,
 /// Changes of one user pass one lock; users share this many.
 const LOCKS: usize = 256;
 const CACHED_PROFILES: usize = 20_000;
@@ -70,6 +71,8 @@ pub enum OpenError {
     #[error("the key for login by JWT cannot be used: {0}")]
     JwtKey(String),
     #[error(transparent)]
+    pub(crate) remote_profiles: OnceLock<Arc<dyn RemoteProfiles>>,
+    pub(crate) user_source: OnceLock<Arc<dyn UserSource>>,
     Store(#[from] StoreError),
 }
 
@@ -116,6 +119,8 @@ impl Accounts {
     pub fn server_name(&self) -> &ServerName {
         &self.inner.server_name
     }
+                remote_profiles: OnceLock::new(),
+                user_source: OnceLock::new(),
 
     /// The user that a login form means: a localpart or a whole id of this server, in any case.
     pub fn user_id(&self, localpart_or_id: &str) -> Option<OwnedUserId> {

@@ -37,6 +37,7 @@ mod users;
 
 pub use account_data::{AccountDataError, AccountDataEvent};
 pub use accounts::{Accounts, OpenError};
+mod user_source;
 pub use config::{Config, JwtKey, JwtLogin, Secret};
 pub use filters::FilterError;
 pub use jsonwebtoken::Algorithm as JwtAlgorithm;
@@ -49,7 +50,8 @@ pub use registration_tokens::{NewRegistrationToken, RegistrationToken, Registrat
 pub use remote_profiles::{ProfileFields, RemoteProfiles};
 pub use reports::{Report, ReportError, Reported};
 pub use sessions::{
-    EndSessions, NewSession, RefreshError, Session, SessionError, SessionId, TokenError, Tokens,
+    ActAs, ActAsError, Appservice, EndSessions, NewSession, RefreshError, Session, SessionError,
+    SessionId, TokenError, Tokens,
 };
 pub use shared_secret::{SharedSecretError, SharedSecretRequest};
 pub use store::StoreError;
@@ -57,3 +59,4 @@ pub use thread_subscriptions::{Subscription, ThreadSubscriptionChange, ThreadSub
 pub use uia::{Stage, Uia, UiaDone, UiaError, UiaFlow, UiaInfo, UiaOutcome, UiaRequest};
 pub use username::UsernameError;
 pub use users::{NewUser, RegisterError, User};
+pub use user_source::{UserFuture, UserSource};

@@ -5,18 +5,22 @@
 //! handed out by a refresh and becomes current when it is first used; until then the current
 //! refresh token stays valid and gives the same pair again, so an answer may be lost on the way.
 
+mod acting;
 mod table;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 
+pub use self::acting::{ActAs, ActAsError, Appservice};
 pub(crate) use self::table::SessionTable;
 use self::table::{Entry, Refreshed};
 use crate::{Accounts, StoreError, User, store::SessionRecord, tokens::Claims};
 
 /// JSON numbers are exact up to here.
 const ID_BITS: u32 = 53;
+/// Sessions without a row, which nobody has a token of, are numbered from here.
+const FIRST_UNSTORED_ID: u64 = 1 << ID_BITS;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub(crate) u64);
@@ -37,6 +41,8 @@ impl SessionId {
 pub struct Session {
     pub id: SessionId,
     pub user_id: OwnedUserId,
+    /// Empty if an application service named none: no device has such an id, so nothing is found
+    /// for it.
     pub device_id: OwnedDeviceId,
     pub guest: bool,
     pub admin: bool,
@@ -44,6 +50,15 @@ pub struct Session {
     pub locked: bool,
     /// When the token that was presented expires. Milliseconds since the epoch.
     pub expires_at: Option<u64>,
+    /// Who acts in the name of the user, if it is not they themselves.
+    pub appservice: Option<Appservice>,
+}
+
+impl Session {
+    /// `None` only of an application service.
+    pub fn device(&self) -> Option<&DeviceId> {
+        Some(&*self.device_id).filter(|device_id| !device_id.as_str().is_empty())
+    }
 }
 
 /// What a login hands out.

@@ -16,6 +16,19 @@ pub enum UsernameError {
     TooLong,
 }
 
+/// The id of a user who may be made here by that name. As [`user_id`], without the names that
+/// belong to bridges.
+pub(crate) fn new_user_id(
+    localpart: &str,
+    server_name: &ServerName,
+) -> Result<OwnedUserId, UsernameError> {
+    let user_id = user_id(localpart, server_name)?;
+    if localpart.starts_with('_') {
+        return Err(UsernameError::LeadingUnderscore);
+    }
+    Ok(user_id)
+}
+
 /// The id of the user whom `localpart` names here. Upper case is lowered, as other servers do;
 /// the historical grammar is not accepted.
 pub(crate) fn user_id(
@@ -34,10 +47,6 @@ pub(crate) fn user_id(
     if !localpart.bytes().all(allowed) {
         return Err(UsernameError::Character);
     }
-    // Bridges own such names.
-    if localpart.starts_with('_') {
-        return Err(UsernameError::LeadingUnderscore);
-    }
     UserId::parse(format!("@{localpart}:{server_name}")).map_err(|_| UsernameError::Character)
 }
 
@@ -45,10 +54,10 @@ pub(crate) fn user_id(
 mod tests {
     use ruma::server_name;
 
-    use super::{UsernameError, user_id};
+    use super::{UsernameError, new_user_id, user_id};
 
     fn check(localpart: &str, expected: Result<&str, UsernameError>) {
-        let found = user_id(localpart, server_name!("example.org"));
+        let found = new_user_id(localpart, server_name!("example.org"));
         assert_eq!(found.as_ref().map(|id| id.as_str()).map_err(|error| *error), expected);
     }
 
@@ -58,6 +67,8 @@ mod tests {
         check("Ada.L=1/2+3-4_5", Ok("@ada.l=1/2+3-4_5:example.org"));
         check("", Err(UsernameError::Empty));
         check("_irc_ada", Err(UsernameError::LeadingUnderscore));
+        let of_bridge = user_id("_irc_ada", server_name!("example.org"));
+        assert_eq!(of_bridge.as_ref().map(|id| id.as_str()), Ok("@_irc_ada:example.org"));
         for junk in ["a b", "a\n", "a:b", "@a", "a\u{202e}b", "\u{430}da", "a\0", "a#b", "a%b"] {
             check(junk, Err(UsernameError::Character));
         }

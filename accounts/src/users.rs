@@ -55,6 +55,10 @@ pub struct NewUser<'a> {
     /// Spent if the registration succeeds.
     pub registration_token: Option<&'a str>,
 }
+    /// Made by an application service, whose names may begin with `_`.
+    pub by_appservice: bool,
+    /// An address that the account has from the beginning.
+    pub email: Option<&'a ValidatedEmail>,
 
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
@@ -85,8 +89,11 @@ impl Accounts {
     pub async fn register(&self, user: NewUser<'_>) -> Result<User, RegisterError> {
         let inner = &self.inner;
         let user_id = match user.localpart {
-            Some(localpart) => username::user_id(localpart, &inner.server_name)?,
-            None => username::user_id(
+            Some(localpart) if user.by_appservice => {
+                username::user_id(localpart, &inner.server_name)?
+            }
+            Some(localpart) => username::new_user_id(localpart, &inner.server_name)?,
+            None => username::new_user_id(
                 &inner.rng.alphanumeric(DRAWN_LOCALPART_CHARS),
                 &inner.server_name,
             )?,
@@ -171,7 +178,7 @@ impl Accounts {
 
     /// Whether `localpart` could be registered now.
     pub async fn is_available(&self, localpart: &str) -> Result<(), RegisterError> {
-        let user_id = username::user_id(localpart, &self.inner.server_name)?;
+        let user_id = username::new_user_id(localpart, &self.inner.server_name)?;
         match self.inner.store.user(&user_id).await? {
             Some(_) => Err(RegisterError::UserInUse),
             None => Ok(()),

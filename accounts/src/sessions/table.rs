@@ -4,10 +4,10 @@
 //! brings back a session whose end has been submitted.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -18,13 +18,15 @@ use storage::Pending;
 use subtle::ConstantTimeEq;
 use tokio::sync::Notify;
 
-use super::{Session, SessionId, TokenError};
+use super::{ActAs, Appservice, FIRST_UNSTORED_ID, Session, SessionId, TokenError};
 use crate::{
     User,
     store::{AccountStore, SessionRecord, StoreError},
 };
 
 const SHARDS: usize = 16;
+/// Sessions of application services; the oldest end beyond that, and are made anew when needed.
+const ACTING_MAX: usize = 100_000;
 
 #[derive(Debug)]
 struct State {
@@ -41,6 +43,7 @@ pub(crate) struct Entry {
     admin: AtomicBool,
     locked: AtomicBool,
     suspended: AtomicBool,
+    appservice: Option<Appservice>,
     state: Mutex<State>,
     end: Notify,
 }
@@ -62,11 +65,25 @@ fn digest(token: &str) -> [u8; 32] {
 
 impl Entry {
     pub(super) fn new(id: u64, user: User, record: SessionRecord) -> Arc<Self> {
+        Self::of(id, user, record, None)
+    }
+
+    pub(super) fn acting(
+        id: u64,
+        user: User,
+        record: SessionRecord,
+        appservice: Appservice,
+    ) -> Arc<Self> {
+        Self::of(id, user, record, Some(appservice))
+    }
+
+    fn of(id: u64, user: User, record: SessionRecord, appservice: Option<Appservice>) -> Arc<Self> {
         let admin = AtomicBool::new(user.admin);
         let locked = AtomicBool::new(user.locked);
         let suspended = AtomicBool::new(user.suspended);
         let state = Mutex::new(State { record, ended: false, verified: None });
-        Arc::new(Self { id, user, admin, locked, suspended, state, end: Notify::new() })
+        let end = Notify::new();
+        Arc::new(Self { id, user, admin, locked, suspended, appservice, state, end })
     }
 
     pub(super) fn session(&self, expires_at: Option<u64>) -> Session {
@@ -78,6 +95,7 @@ impl Entry {
             admin: self.admin.load(Ordering::Relaxed),
             locked: self.is_locked(),
             expires_at,
+            appservice: self.appservice.clone(),
         }
     }
 
@@ -197,6 +215,9 @@ impl State {
 pub(crate) struct SessionTable {
     shards: Vec<RwLock<HashMap<u64, Arc<Entry>>>>,
     by_user: Mutex<HashMap<OwnedUserId, Vec<Arc<Entry>>>>,
+    /// Those without a row, oldest first; some have ended.
+    acting: Mutex<VecDeque<u64>>,
+    pub(super) next_unstored: AtomicU64,
 }
 
 impl SessionTable {
@@ -206,6 +227,8 @@ impl SessionTable {
         let table = Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             by_user: Mutex::default(),
+            acting: Mutex::default(),
+            next_unstored: AtomicU64::new(FIRST_UNSTORED_ID),
         };
         let mut users: HashMap<OwnedUserId, User> = HashMap::new();
         for (id, user_id, record) in rows {
@@ -237,6 +260,27 @@ impl SessionTable {
         self.shard(entry.id).write().insert(entry.id, Arc::clone(entry));
         let mut by_user = self.by_user.lock();
         by_user.entry(entry.user.user_id.clone()).or_default().push(Arc::clone(entry));
+    }
+
+    pub(super) fn insert_acting(&self, entry: &Arc<Entry>) {
+        self.insert(entry);
+        let oldest = {
+            let mut acting = self.acting.lock();
+            acting.push_back(entry.id);
+            if acting.len() > ACTING_MAX { acting.pop_front() } else { None }
+        };
+        if let Some(oldest) = oldest {
+            self.end(oldest);
+        }
+    }
+
+    pub(super) fn acting(&self, acting: &ActAs<'_>, device_id: &DeviceId) -> Option<Arc<Entry>> {
+        let by_user = self.by_user.lock();
+        let is_it = |entry: &&Arc<Entry>| {
+            entry.appservice.as_ref() == Some(acting.appservice)
+                && entry.state.lock().record.device_id == device_id
+        };
+        by_user.get(acting.user_id)?.iter().find(is_it).map(Arc::clone)
     }
 
     pub(super) fn end(&self, id: u64) -> Option<Arc<Entry>> {
