@@ -52,6 +52,29 @@ impl Rooms {
         self.inner.claim_alias(alias, room, user).await.map(drop)
     }
 
+    /// As [`create_alias`](Self::create_alias), for whoever the name belongs to: they need not be in
+    /// the room.
+    pub async fn create_own_alias(
+        &self,
+        user: &UserId,
+        alias: &RoomAliasId,
+        room: &RoomId,
+    ) -> Result<(), Error> {
+        if alias.server_name() != self.inner.server_name {
+            return Err(Error::InvalidParam(format!("{alias} is not an alias of this server")));
+        }
+        if self.inner.view(room).await?.is_none() {
+            return Err(Error::NotFound("the room"));
+        }
+        self.inner.claim_alias(alias, room, user).await.map(drop)
+    }
+
+    /// As [`delete_alias`](Self::delete_alias), for whoever the name belongs to.
+    pub async fn delete_own_alias(&self, user: &UserId, alias: &RoomAliasId) -> Result<(), Error> {
+        let record = self.inner.store.get::<Aliases>(alias, ()).await?;
+        self.remove_alias(user, alias, record.ok_or(Error::NotFound("the alias"))?).await
+    }
+
     /// Allowed to whoever made the alias, and to those who may change the canonical alias.
     pub async fn delete_alias(&self, user: &UserId, alias: &RoomAliasId) -> Result<(), Error> {
         let record = self.inner.store.get::<Aliases>(alias, ()).await?;
@@ -60,6 +83,15 @@ impl Rooms {
             let reason = "only its creator and moderators of the room may delete an alias";
             return Err(Error::Forbidden(reason.to_owned()));
         }
+        self.remove_alias(user, alias, record).await
+    }
+
+    async fn remove_alias(
+        &self,
+        user: &UserId,
+        alias: &RoomAliasId,
+        record: AliasRecord,
+    ) -> Result<(), Error> {
         let mut batch = Batch::new();
         batch.if_equal::<Aliases>(alias, (), &record);
         batch.delete::<Aliases>(alias, ());
@@ -122,6 +154,11 @@ impl Rooms {
         {
             return Err(Error::NotJoined);
         }
+        self.local_aliases(room).await
+    }
+
+    /// As [`aliases_of`](Self::aliases_of), for whoever need not be asked who they are.
+    pub async fn local_aliases(&self, room: &RoomId) -> Result<Vec<OwnedRoomAliasId>, Error> {
         let range = Range::all().limit(MAX_LISTED);
         let rows = self.inner.store.scan::<AliasesByRoom>(room, range).await?;
         Ok(rows.into_iter().filter_map(|row| RoomAliasId::parse(row.sort).ok()).collect())

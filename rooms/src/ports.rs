@@ -64,6 +64,12 @@ pub struct TrustedKey {
 /// By server and key id. What could not be had is not in it.
 pub type TrustedKeys = HashMap<(OwnedServerName, String), TrustedKey>;
 
+/// Whoever may make an alias of this server that nobody has made yet: application services.
+pub trait AliasSource: Send + Sync {
+    /// Whether there is one now. Bounded in time.
+    fn make<'a>(&'a self, alias: &'a RoomAliasId) -> PortFuture<'a, bool>;
+}
+
 /// The keys of other servers, and our own.
 pub trait KeyRing: Send + Sync {
     /// Bounded in time; never fails as a whole.

@@ -1,7 +1,7 @@
 //! The handle on the room engine and what all its parts share.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -15,7 +15,7 @@ use crate::{
     aliases::AliasClaims,
     directory::Directory,
     peers::AclCache,
-    ports::Ports,
+    ports::{AliasSource, Ports},
     relations::Summaries,
     remote::{FailedGaps, Flights},
     room::RoomMap,
@@ -66,6 +66,7 @@ pub(crate) struct Inner {
     pub(crate) events: EventStore,
     pub(crate) trie: Trie,
     pub(crate) alias_claims: AliasClaims,
+    pub(crate) alias_source: OnceLock<Arc<dyn AliasSource>>,
     pub(crate) directory: Directory,
     pub(crate) summaries: Summaries,
     pub(crate) typing: Typing,
@@ -98,6 +99,7 @@ impl Rooms {
             events: EventStore::new(store.clone(), config.event_cache_bytes),
             trie: Trie::new(store.clone(), config.state_cache_bytes),
             alias_claims: AliasClaims::default(),
+            alias_source: OnceLock::new(),
             directory: Directory::default(),
             summaries: Summaries::default(),
             typing: Typing::default(),
@@ -115,6 +117,11 @@ impl Rooms {
             ports,
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Says who is asked for aliases of this server that do not exist. Only the first call counts.
+    pub fn set_alias_source(&self, source: Arc<dyn AliasSource>) {
+        let _first_counts = self.inner.alias_source.set(source);
     }
 
     pub fn server_name(&self) -> &ServerName {

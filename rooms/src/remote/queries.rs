@@ -15,7 +15,7 @@ impl Rooms {
     ) -> Result<Option<(OwnedRoomId, Vec<OwnedServerName>)>, Error> {
         let server = alias.server_name();
         if server == self.server_name() {
-            let Some(room) = self.resolve_alias(alias).await? else { return Ok(None) };
+            let Some(room) = self.find_own_alias(alias).await? else { return Ok(None) };
             let view = self.inner.view(&room).await?;
             let mut servers: Vec<_> =
                 view.map(|view| view.servers.keys().cloned().collect()).unwrap_or_default();
@@ -34,6 +34,17 @@ impl Rooms {
             }
             Err(crate::ports::RemoteError::Refused { status: 404, .. }) => Ok(None),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The room of an alias of this server, which may be made now that it is asked for.
+    async fn find_own_alias(&self, alias: &RoomAliasId) -> Result<Option<OwnedRoomId>, Error> {
+        if let Some(room) = self.resolve_alias(alias).await? {
+            return Ok(Some(room));
+        }
+        match self.inner.alias_source.get() {
+            Some(source) if source.make(alias).await => self.resolve_alias(alias).await,
+            _ => Ok(None),
         }
     }
 
