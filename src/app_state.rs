@@ -13,6 +13,7 @@ use rooms::Rooms;
 use ruma::OwnedServerName;
 use storage::Store;
 use sync::Sync;
+use user_directory::UserDirectory;
 
 #[derive(Clone)]
 pub(crate) struct AppState {
@@ -25,6 +26,7 @@ pub(crate) struct AppState {
     pub(crate) media: Media,
     pub(crate) rooms: Rooms,
     pub(crate) sync: Sync,
+    pub(crate) user_directory: UserDirectory,
     pub(crate) sockets: Sockets,
     pub(crate) inbound: Inbound,
     /// Whether other servers are answered.
@@ -53,6 +55,7 @@ piece!(
     media: Media,
     rooms: Rooms,
     sync: Sync,
+    user_directory: UserDirectory,
     sockets: Sockets,
     inbound: Inbound,
     metrics: Option<PrometheusHandle>,

@@ -65,6 +65,8 @@ impl Region {
         let media = open_media(config, &store, &clock, &rng, &tasks).await?;
         peers.know_media(&media);
         tasks.spawn_until_stopped("typing", rooms.clone().expire_typing());
+        let user_directory = user_directory::UserDirectory::new(store.clone(), rooms.clone());
+        tasks.spawn_until_stopped("user directory", user_directory.clone().follow());
         let sources = sync::Sources {
             store: store.clone(),
             rooms: rooms.clone(),
@@ -120,6 +122,7 @@ impl Region {
             media,
             rooms,
             sync,
+            user_directory,
             sockets,
             inbound,
             federates: config.federation.enabled,

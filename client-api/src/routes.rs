@@ -40,6 +40,7 @@ mod thread_subscription;
 mod threads;
 mod to_device;
 mod typing;
+mod user_directory;
 mod voip;
 
 use ::media::Media;
@@ -47,6 +48,7 @@ use ::presence::Presence;
 use ::push::Push;
 use ::rooms::Rooms;
 use ::sync::Sync as SyncEngine;
+use ::user_directory::UserDirectory;
 use accounts::Accounts;
 use axum::{
     Router,
@@ -81,6 +83,7 @@ where
     Rooms: FromRef<S>,
     Sockets: FromRef<S>,
     SyncEngine: FromRef<S>,
+    UserDirectory: FromRef<S>,
 {
     Router::new()
         .merge(account::router())
@@ -123,6 +126,7 @@ where
         .merge(threads::router())
         .merge(to_device::router())
         .merge(typing::router())
+        .merge(user_directory::router())
         .merge(voip::router())
         .method_not_allowed_fallback(async || Error::method_not_allowed())
         .fallback(async || Error::unrecognized())

@@ -220,6 +220,15 @@ impl Rooms {
         Ok(Some(room))
     }
 
+    /// Whether anybody may join the room or look into it.
+    pub async fn is_public(&self, room: &RoomId) -> Result<bool, Error> {
+        // Not the view: whoever asks may ask of many rooms.
+        let Some(head) = self.inner.store.get::<Heads>(room, ()).await? else { return Ok(false) };
+        let root = head.state;
+        let join_rule = self.setting::<String>(root, "m.room.join_rules", "join_rule").await?;
+        Ok(join_rule.as_deref() == Some("public") || self.is_world_readable(root).await?)
+    }
+
     /// What a state says about its room.
     pub(crate) async fn public_room(
         &self,

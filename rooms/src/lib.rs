@@ -45,7 +45,7 @@ pub use create::{CreateRoom, InitialState, Preset};
 pub use directory::{PublicRoom, PublicRoomsPage, PublicRoomsQuery};
 pub use error::Error;
 pub use facts::{MembershipFact, ReceiptFact, RelayFact, RoomEventFact, stream};
-pub use membership::{JoinRequest, KnockRequest, MembershipChange, Profile, UserRoom};
+pub use membership::{JoinRequest, KnockRequest, MembersPage, MembershipChange, Profile, UserRoom};
 pub use receipts::{NewReceipt, Receipt};
 pub use receive::{Outcome as ReceiveOutcome, ReceiveError, Received};
 pub use relations::{RelationsPage, RelationsQuery};

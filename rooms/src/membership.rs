@@ -14,6 +14,7 @@ mod stripped;
 mod third_party;
 
 pub(crate) use join::join_content;
+pub use query::MembersPage;
 
 use ruma::{
     OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, UserId,

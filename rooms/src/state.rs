@@ -10,7 +10,7 @@ use storage::{Position, Range};
 use crate::{
     Error, Profile, Rooms, Root, StoredEvent,
     rooms::Inner,
-    store::{Events, UserRooms},
+    store::{Events, Members, UserRooms},
     trie::{Entry, NewNodes},
 };
 
@@ -146,6 +146,20 @@ impl Rooms {
         Ok(joined.filter_map(|event| user_and_profile(&event)).collect())
     }
 
+    /// What the user is called in the room; `None` if they are not joined to it. Whoever asks.
+    pub async fn joined_profile(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+    ) -> Result<Option<Profile>, Error> {
+        let row = self.inner.store.get::<Members>(room, user).await?;
+        let Some(row) = row.filter(|row| row.membership == MembershipState::Join) else {
+            return Ok(None);
+        };
+        let event = self.event_by_id(&row.event_id).await?;
+        Ok(event.and_then(|event| user_and_profile(&event)).map(|(_, profile)| profile))
+    }
+
     pub(crate) async fn is_world_readable(&self, root: Root) -> Result<bool, Error> {
         #[derive(serde::Deserialize)]
         struct Content {
@@ -204,7 +218,7 @@ fn into_parts(entry: Entry) -> (String, String, OwnedEventId) {
     (entry.event_type, entry.state_key, entry.event_id)
 }
 
-fn user_and_profile(event: &StoredEvent) -> Option<(OwnedUserId, Profile)> {
+pub(crate) fn user_and_profile(event: &StoredEvent) -> Option<(OwnedUserId, Profile)> {
     #[derive(Default, serde::Deserialize)]
     struct Content {
         #[serde(default)]

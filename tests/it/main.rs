@@ -27,4 +27,5 @@ mod socket;
 mod threads;
 mod three_regions;
 mod user;
+mod user_directory;
 mod websocket;

@@ -20,6 +20,7 @@ const RANKS: &[(&str, u8)] = &[
     ("presence", 2),
     ("media", 2),
     ("sync", 3),
+    ("user-directory", 3),
     ("push", 4),
     ("client-api", 5),
     ("federation", 5),

@@ -13,6 +13,14 @@ use crate::{
 /// Rooms of a user of another server that are looked at.
 const MAX_REMOTE_ROOMS: usize = 10_000;
 
+/// Some of a room's joined members.
+#[derive(Clone, Debug)]
+pub struct MembersPage {
+    pub users: Vec<OwnedUserId>,
+    /// After whom to go on; `None` at the end.
+    pub next: Option<OwnedUserId>,
+}
+
 impl UserRoom {
     fn from_row(room_id: &str, record: UserRoomRecord) -> Result<Self, Error> {
         Ok(Self {
@@ -86,6 +94,25 @@ impl Rooms {
         let rows = self.inner.store.scan::<Members>(room, range).await?;
         let joined = rows.into_iter().filter(|row| row.value.membership == MembershipState::Join);
         Ok(joined.filter_map(|row| UserId::parse(row.sort).ok()).collect())
+    }
+
+    /// As [`joined_users`](Self::joined_users), of which there may be any number: those of the next
+    /// `rows` members, in whatever way they are.
+    pub async fn joined_users_after(
+        &self,
+        room: &RoomId,
+        after: Option<&UserId>,
+        rows: usize,
+    ) -> Result<MembersPage, Error> {
+        let range = after.map_or_else(Range::all, Range::after).limit(rows);
+        let found = self.inner.store.scan::<Members>(room, range).await?;
+        let last = found.last().filter(|_| found.len() == rows);
+        let next = last.and_then(|row| UserId::parse(&row.sort).ok());
+        let joined = found.into_iter().filter(|row| row.value.membership == MembershipState::Join);
+        Ok(MembersPage {
+            users: joined.filter_map(|row| UserId::parse(row.sort).ok()).collect(),
+            next,
+        })
     }
 
     pub async fn joined_local_users(

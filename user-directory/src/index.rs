@@ -1,0 +1,162 @@
+//! Bringing the index up to what the rooms say.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rooms::Profile;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
+use storage::{Batch, Position};
+
+use crate::{
+    Error, UserDirectory,
+    store::{DirectoryStore, Entry, Scope},
+};
+
+/// Members of a room whose entries are written in one batch.
+const PAGE_MEMBERS: usize = 200;
+
+/// What happened that may change who is found.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// Rooms of which it may have changed who may look into them.
+    pub(crate) rooms: BTreeSet<OwnedRoomId>,
+    /// Events that were redacted: somebody's name may be gone.
+    pub(crate) redacted: Vec<OwnedEventId>,
+    /// By user, the rooms that they came to, left, or are called otherwise in.
+    pub(crate) members: BTreeMap<OwnedUserId, BTreeSet<OwnedRoomId>>,
+}
+
+impl News {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rooms.is_empty() && self.members.is_empty() && self.redacted.is_empty()
+    }
+}
+
+impl UserDirectory {
+    /// What happened is only where to look: what is written is what the rooms say now, so that the
+    /// same news again, after a crash, change nothing.
+    pub(crate) async fn take(&self, news: &mut News, up_to: Position) -> Result<(), Error> {
+        self.note_redacted(news).await?;
+        let mut public = BTreeMap::new();
+        let rooms = news.rooms.iter().chain(news.members.values().flatten());
+        for room in rooms.collect::<BTreeSet<_>>() {
+            let now = self.is_public(room).await?;
+            if self.inner.store.indexed_room(room).await? != now {
+                self.index_room(room, now).await?;
+            }
+            public.insert(room.clone(), now);
+        }
+        let mut batch = Batch::new();
+        for (user, rooms) in &news.members {
+            let mut changes = Vec::with_capacity(rooms.len());
+            for room in rooms {
+                let public = public.get(room).copied().flatten();
+                changes.push((&**room, self.entry_now(user, room, public).await?));
+            }
+            self.update(&mut batch, user, changes).await?;
+        }
+        DirectoryStore::put_followed(&mut batch, up_to);
+        self.inner.store.commit(batch).await
+    }
+
+    async fn note_redacted(&self, news: &mut News) -> Result<(), Error> {
+        for event_id in &news.redacted {
+            let event = self.inner.rooms.event_by_id(event_id).await?;
+            let Some(event) = event.filter(|event| event.pdu.event_type() == "m.room.member")
+            else {
+                continue;
+            };
+            if let Some(user) = event.pdu.state_key().and_then(|user| UserId::parse(user).ok()) {
+                news.members.entry(user).or_default().insert(event.pdu.room_id().to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// `None` for a room that nobody of this server is in: nothing is heard of it any more.
+    async fn is_public(&self, room: &RoomId) -> Result<Option<bool>, Error> {
+        let rooms = &self.inner.rooms;
+        if rooms.joined_local_users(room).await?.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(rooms.is_public(room).await?))
+    }
+
+    async fn entry_now(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+        public: Option<bool>,
+    ) -> Result<Option<Entry>, Error> {
+        let Some(public) = public else { return Ok(None) };
+        let profile = self.inner.rooms.joined_profile(room, user).await?;
+        Ok(profile.map(|Profile { displayname, avatar_url }| Entry {
+            display_name: displayname,
+            avatar_url,
+            public,
+        }))
+    }
+
+    /// All members of a room that begins or ceases to be what it is indexed as. The room is noted
+    /// last: after a crash it is done again.
+    async fn index_room(&self, room: &RoomId, public: Option<bool>) -> Result<(), Error> {
+        let mut after: Option<OwnedUserId> = None;
+        loop {
+            let rooms = &self.inner.rooms;
+            let page = rooms.joined_users_after(room, after.as_deref(), PAGE_MEMBERS).await?;
+            let mut batch = Batch::new();
+            for user in &page.users {
+                let entry = self.entry_now(user, room, public).await?;
+                self.update(&mut batch, user, vec![(room, entry)]).await?;
+            }
+            if page.next.is_none() {
+                DirectoryStore::put_indexed_room(&mut batch, room, public);
+            }
+            self.inner.store.commit(batch).await?;
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes what a user is called in some rooms, and moves them in the indices accordingly.
+    async fn update(
+        &self,
+        batch: &mut Batch,
+        user: &UserId,
+        changes: Vec<(&RoomId, Option<Entry>)>,
+    ) -> Result<(), Error> {
+        let store = &self.inner.store;
+        let mut entries: BTreeMap<_, _> = store.entries(user).await?.into_iter().collect();
+        for (room, _) in &changes {
+            if let Some(entry) = store.entry(user, room).await? {
+                entries.insert((*room).to_owned(), entry);
+            }
+        }
+        let before = public_words(user, &entries);
+        let nothing = BTreeSet::new();
+        for (room, entry) in changes {
+            let old = entries.remove(room);
+            if old == entry {
+                entries.extend(old.map(|old| (room.to_owned(), old)));
+                continue;
+            }
+            let private = |entry: &Option<Entry>| match entry {
+                Some(entry) if !entry.public => entry.words(user),
+                _ => nothing.clone(),
+            };
+            let (from, to) = (private(&old), private(&entry));
+            DirectoryStore::put_words(batch, Scope::Room(room), user, &from, &to);
+            DirectoryStore::put_entry(batch, user, room, entry.as_ref());
+            entries.extend(entry.map(|entry| (room.to_owned(), entry)));
+        }
+        let after = public_words(user, &entries);
+        DirectoryStore::put_words(batch, Scope::Public, user, &before, &after);
+        Ok(())
+    }
+}
+
+fn public_words(user: &UserId, entries: &BTreeMap<OwnedRoomId, Entry>) -> BTreeSet<String> {
+    let public = entries.values().filter(|entry| entry.public);
+    public.flat_map(|entry| entry.words(user)).collect()
+}
