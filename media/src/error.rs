@@ -36,6 +36,8 @@ pub enum Error {
     /// Too much of this at once, by this user or by all.
     #[error("Too many requests")]
     Busy { retry_after: Duration },
+    #[error("This is no URL that is looked at for users")]
+    BadUrl,
     #[error("The other server gives no content: {0}")]
     Remote(String),
     /// The sender of an upload stopped in the middle, or was too slow.

@@ -41,4 +41,8 @@ pub trait RemoteMedia: Send + Sync {
         media_id: &'a str,
         wait: Duration,
     ) -> Fetching<'a>;
+
+    /// What is at an `https` URL that a user named: an answer that is no success is an error. `wait`
+    /// is how long the answer may take to begin.
+    fn page<'a>(&'a self, url: &'a str, wait: Duration) -> Fetching<'a>;
 }

@@ -1,6 +1,7 @@
 //! What is done with content: ids given out, uploads, downloads, thumbnails.
 
 mod fetch;
+mod preview;
 mod thumbnail;
 
 use std::{
@@ -16,7 +17,8 @@ use stdx::{Rng, SharedClock, Tasks};
 use storage::Store;
 use tokio::sync::Semaphore;
 
-use self::fetch::Fetches;
+pub use self::preview::Preview;
+use self::{fetch::Fetches, preview::Previews};
 use crate::{
     disposition::{clean_name, clean_type},
     error::{Error, OpenError},
@@ -88,6 +90,7 @@ pub(crate) struct Inner {
     uploads: Uploads,
     flights: Flights,
     fetches: Fetches,
+    previews: Previews,
     thumbnails: Arc<Semaphore>,
     remote: OnceLock<Arc<dyn RemoteMedia>>,
 }
@@ -153,6 +156,7 @@ impl Media {
             pending,
             uploads: Uploads::new(),
             fetches: Fetches::new(),
+            previews: Previews::new(),
             thumbnails: Arc::new(Semaphore::new(THUMBNAILS)),
             remote: OnceLock::new(),
         };
@@ -199,7 +203,8 @@ impl Media {
         body: impl Stream<Item = Result<Bytes, E>>,
     ) -> Result<String, Error> {
         let media_id = self.inner.rng.alphanumeric(ID_CHARS);
-        self.take(user, &media_id, upload, body).await?;
+        let _counted = self.inner.uploads.begin(user)?;
+        self.take(Some(user), &media_id, upload, body).await?;
         Ok(media_id)
     }
 
@@ -221,7 +226,8 @@ impl Media {
             let is_theirs = found.uploader.as_deref() == Some(user.as_str());
             return Err(if is_theirs { Error::CannotOverwrite } else { Error::NotYours });
         }
-        let taken = self.take(user, media_id, upload, body).await;
+        let _counted = self.inner.uploads.begin(user)?;
+        let taken = self.take(Some(user), media_id, upload, body).await;
         if matches!(taken, Ok(()) | Err(Error::CannotOverwrite)) {
             pending.end(media_id);
         }
@@ -230,12 +236,12 @@ impl Media {
 
     async fn take<E: std::fmt::Display>(
         &self,
-        user: &UserId,
+        user: Option<&UserId>,
         media_id: &str,
         upload: Upload,
         body: impl Stream<Item = Result<Bytes, E>>,
     ) -> Result<(), Error> {
-        let Inner { config, files, store, server_name, uploads, .. } = &*self.inner;
+        let Inner { config, files, store, server_name, .. } = &*self.inner;
         let max = config.upload_bytes_max;
         if upload.bytes.is_some_and(|bytes| bytes > max) {
             return Err(Error::TooLarge(max));
@@ -243,14 +249,13 @@ impl Media {
         if store.0.is_low_on_space() {
             return Err(Error::LowSpace);
         }
-        let _counted = uploads.begin(user)?;
         let received = files.receive(body, max).await.map_err(|broken| match broken {
             Broken::TooLarge => Error::TooLarge(max),
             Broken::Sender(why) => Error::Broken(why),
             Broken::Ours(error) => error,
         })?;
         let file = files.finish(received).await?;
-        let record = self.record_of(&file, upload, Some(user));
+        let record = self.record_of(&file, upload, user);
         let added = store.add(server_name, media_id, &file, &record).await;
         self.settle(&file, added)
     }

@@ -46,6 +46,7 @@ where
     let router = Router::new()
         .route("/_matrix/media/v1/create", post(create_mxc_uri))
         .route(&format!("{authed}/config"), get(get_media_config))
+        .route(&format!("{authed}/preview_url"), get(get_media_preview))
         .route(&format!("{authed}/download/{of}"), get(download::get_content))
         .route(&format!("{authed}/download/{of}/{{file_name}}"), get(download::get_content))
         .route(&format!("{authed}/thumbnail/{of}"), get(download::get_content_thumbnail));
@@ -53,6 +54,7 @@ where
         let base = format!("/_matrix/media/{version}");
         router
             .route(&format!("{base}/config"), get(get_media_config))
+            .route(&format!("{base}/preview_url"), get(get_media_preview))
             .route(&format!("{base}/upload"), post(create_content))
             .route(&format!("{base}/upload/{of}"), put(create_content_async))
     })
@@ -60,6 +62,21 @@ where
 
 async fn get_media_config(State(media): State<Media>, _authed: AuthedRaw) -> RawJson {
     RawJson(json!({ "m.upload.size": media.upload_bytes_max() }).to_string().into())
+}
+
+/// `ts`, the time of which a preview is wanted, is a wish; the newest is given.
+async fn get_media_preview(
+    State(media): State<Media>,
+    AuthedRaw { session, parts, .. }: AuthedRaw,
+) -> Result<RawJson, Error> {
+    #[derive(Deserialize)]
+    struct Query {
+        url: String,
+    }
+    let Query { url } = serde_html_form::from_str(parts.uri.query().unwrap_or_default())
+        .map_err(|_| Error::missing_param("There is no `url`"))?;
+    let preview = media.preview(&session.user_id, &url).await?;
+    Ok(RawJson(preview.as_bytes().to_vec().into()))
 }
 
 /// What guests may do is listed in section "Guest access", and this is not.
@@ -157,6 +174,7 @@ impl From<media::Error> for Error {
             E::TooLarge(_) | E::ImageTooLarge => Self::too_large(text),
             E::RemoteTooLarge => Self::new(StatusCode::BAD_GATEWAY, "M_TOO_LARGE", text),
             // "400: … or the server cannot thumbnail the content"
+            E::BadUrl => Self::invalid_param(text),
             E::NoThumbnail(_) => Self::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", text),
             E::Busy { retry_after } => Self::limit_exceeded(retry_after),
             E::Remote(_) => Self::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", text),

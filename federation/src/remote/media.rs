@@ -44,9 +44,22 @@ impl RemoteMedia for Remote {
             }
         })
     }
+
+    fn page<'a>(&'a self, url: &'a str, wait: Duration) -> Fetching<'a> {
+        Box::pin(self.at_url(url, wait))
+    }
 }
 
 impl Remote {
+    async fn at_url(&self, url: &str, time: Duration) -> Result<RemoteContent, RemoteError> {
+        let answer = self.client.stream_url(url, time).await.map_err(unreachable)?;
+        match answer.status {
+            status if status.is_success() => Ok(plain(answer)),
+            StatusCode::NOT_FOUND => Err(RemoteError::NotFound),
+            status => Err(RemoteError::Unreachable(format!("where it points to, {status}"))),
+        }
+    }
+
     async fn download_unsigned(
         &self,
         server: &ServerName,
@@ -90,12 +103,7 @@ impl Remote {
             let (content_type, filename) = described(&headers);
             return Ok(RemoteContent { content_type, filename, body: parts.into_part().boxed() });
         };
-        let answer = self.client.stream_url(url, time).await.map_err(unreachable)?;
-        match answer.status {
-            status if status.is_success() => Ok(plain(answer)),
-            StatusCode::NOT_FOUND => Err(RemoteError::NotFound),
-            status => Err(RemoteError::Unreachable(format!("where it points to, {status}"))),
-        }
+        self.at_url(url, time).await
     }
 }
 
