@@ -14,6 +14,10 @@ use crate::{
 };
 
 const MEMBER: &str = "m.room.member";
+/// Branches whose states are resolved all at once; each makes the next event dearer. Where there are
+/// more, an event's state is resolved with the room's: the branch that joins them starts afresh from
+/// the states of its own predecessors.
+const RESOLVED_MAX: usize = 64;
 
 impl Draft<'_> {
     /// Adds an authorised event. If it redacts an event that is not known yet, that one's id is
@@ -90,6 +94,10 @@ impl Draft<'_> {
         others: &[OwnedEventId],
     ) -> Result<Root, Error> {
         let mut roots = vec![branch];
+        if others.len() > RESOLVED_MAX {
+            roots.push(self.state);
+            return self.inner.resolved_with(self.version, roots, Some(added)).await;
+        }
         for id in others {
             let event = self.inner.events.get_latest(id).await?;
             let event =

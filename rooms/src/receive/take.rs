@@ -35,6 +35,18 @@ pub(crate) struct Taken {
     pub(crate) submitted: Option<Submitted>,
 }
 
+/// Branches of a room. They are joined long before (`heal.rs`), unless no local user may.
+const BRANCHES_MAX: usize = 500;
+
+/// Refuses an event that would add a branch to too many. One that joins some is welcome.
+fn check_branches(view: &RoomView, pdu: &Pdu) -> Result<(), Error> {
+    let joined = pdu.prev_events().iter().any(|id| view.extremities.contains(id));
+    if joined || view.extremities.len() < BRANCHES_MAX {
+        return Ok(());
+    }
+    Err(Error::TooLarge("the room has too many branches".to_owned()))
+}
+
 /// An event that has passed all checks.
 struct Allowed {
     pdu: Arc<Pdu>,
@@ -71,6 +83,7 @@ impl Inner {
             return Ok(Taken { verdict, submitted: None });
         }
         let view = writer.view().clone();
+        check_branches(&view, &pdu)?;
         let has_gap = !gap.is_empty();
         let state_before = self.state_before(view.version, &pdu, gap).await?;
         let (status, verdict) = match self.judge(&view, &pdu, state_before).await? {
