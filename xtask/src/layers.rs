@@ -22,10 +22,10 @@ const RANKS: &[(&str, u8)] = &[
     ("sync", 3),
     ("user-directory", 3),
     ("push", 4),
+    ("appservice", 4),
     ("client-api", 5),
     ("federation", 5),
     ("cluster", 5),
-    ("appservices", 5),
     ("meridian", 6),
 ];
 
