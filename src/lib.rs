@@ -6,6 +6,7 @@
 
 mod admin;
 mod app_state;
+mod appservice_client;
 mod commands;
 mod config;
 mod delegation;

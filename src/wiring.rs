@@ -1,5 +1,6 @@
 //! Puts the pieces together. The only place that knows all of them.
 
+mod appservices;
 mod gateway;
 mod peers;
 
@@ -91,10 +92,21 @@ impl Region {
             accounts.clone(),
             devices.clone(),
             clock.clone(),
+        let appservices = appservices::open(config, &clock, &accounts, &rooms).await?;
+        let pieces = appservice::Pieces {
+            appservices: appservices.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+            rng: rng.clone(),
+            rooms: rooms.clone(),
+            presence: presence.clone(),
+        };
+        appservice::deliver(appservice::Config::default(), pieces, &tasks);
         );
         let sockets = client_api::Sockets::new(client_api::Pieces {
             gate: gate.clone(),
             accounts: accounts.clone(),
+            appservices.clone(),
             devices: devices.clone(),
             presence: presence.clone(),
             rooms: rooms.clone(),

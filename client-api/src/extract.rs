@@ -85,7 +85,7 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         let gate = Gate::from_ref(state);
         let raw = RawRequest::split(request).await?;
-        let session = gate.authenticate(&raw.parts)?;
+        let session = gate.authenticate(&raw.parts).await?;
         if let Some(action) = limited::<T>() {
             gate.limit_user(action, &session)?;
         }
@@ -103,7 +103,7 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        Ok(Self { session: Gate::from_ref(state).authenticate_even_locked(parts)? })
+        Ok(Self { session: Gate::from_ref(state).authenticate_even_locked(parts).await? })
     }
 }
 
@@ -119,7 +119,7 @@ where
         let gate = Gate::from_ref(state);
         let raw = RawRequest::split(request).await?;
         let session = match gate.token(&raw.parts)? {
-            Some(_) => Some(gate.authenticate(&raw.parts)?),
+            Some(_) => Some(gate.authenticate(&raw.parts).await?),
             None => None,
         };
         if let Some(action) = limited::<T>() {
@@ -221,7 +221,7 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         let gate = Gate::from_ref(state);
         let RawRequest { parts, body, path_args } = RawRequest::split(request).await?;
-        let session = gate.authenticate(&parts)?;
+        let session = gate.authenticate(&parts).await?;
         gate.limit_user(Action::Other, &session)?;
         let body = RawRequest::body(body, &gate).await?;
         Ok(Self { session, parts, path_args, body })
@@ -247,7 +247,7 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         let gate = Gate::from_ref(state);
         let RawRequest { parts, body, path_args } = RawRequest::split(request).await?;
-        let session = gate.authenticate(&parts)?;
+        let session = gate.authenticate(&parts).await?;
         gate.limit_user(Action::Other, &session)?;
         Ok(Self { session, parts, path_args, body })
     }
@@ -271,7 +271,9 @@ where
         let gate = Gate::from_ref(state);
         let RawRequest { parts, body, .. } = RawRequest::split(request).await?;
         let address = gate.address(&parts);
-        gate.limit_address(Action::Other, address)?;
+        if !gate.is_unlimited(&parts) {
+            gate.limit_address(Action::Other, address)?;
+        }
         let body = RawRequest::body(body, &gate).await?;
         Ok(Self { parts, address, body })
     }

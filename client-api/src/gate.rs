@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use accounts::{Accounts, Session, TokenError};
+use appservice::Appservices;
 use devices::Devices;
 use http::{HeaderMap, header, request::Parts};
 use stdx::SharedClock;
@@ -23,15 +24,34 @@ pub struct Gate {
 struct Inner {
     accounts: Accounts,
     devices: Devices,
+    appservices: Appservices,
     clock: SharedClock,
     limits: Limits,
     config: Config,
 }
 
 impl Gate {
-    pub fn new(config: Config, accounts: Accounts, devices: Devices, clock: SharedClock) -> Self {
+    pub fn new(
+        config: Config,
+        accounts: Accounts,
+        devices: Devices,
+        appservices: Appservices,
+        clock: SharedClock,
+    ) -> Self {
         let limits = Limits::new(&config.rate_limits);
-        Self { inner: Arc::new(Inner { accounts, devices, clock, limits, config }) }
+        Self { inner: Arc::new(Inner { accounts, devices, appservices, clock, limits, config }) }
+    }
+
+    pub(crate) fn accounts(&self) -> &Accounts {
+        &self.inner.accounts
+    }
+
+    pub(crate) fn devices(&self) -> &Devices {
+        &self.inner.devices
+    }
+
+    pub(crate) fn appservices(&self) -> &Appservices {
+        &self.inner.appservices
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -73,20 +93,23 @@ impl Gate {
     }
 
     /// Authenticates a request and notes that its device was seen.
-    pub(crate) fn authenticate(&self, parts: &Parts) -> Result<Session, Error> {
-        let session = self.authenticate_even_locked(parts)?;
+    pub(crate) async fn authenticate(&self, parts: &Parts) -> Result<Session, Error> {
+        let session = self.authenticate_even_locked(parts).await?;
         if session.locked { Err(Error::user_locked()) } else { Ok(session) }
     }
 
     /// As [`authenticate`](Self::authenticate), for the two endpoints that a locked account may use.
-    pub(crate) fn authenticate_even_locked(&self, parts: &Parts) -> Result<Session, Error> {
+    pub(crate) async fn authenticate_even_locked(&self, parts: &Parts) -> Result<Session, Error> {
         let token = self.token(parts)?.ok_or_else(Error::missing_token)?;
-        let session = self.inner.accounts.authenticate(&token)?;
+        let session = match self.inner.appservices.by_token(&token) {
+            Some(service) => self.act_as(service, parts).await?,
+            None => self.inner.accounts.authenticate(&token)?,
+        };
+        let Some(device_id) = session.device() else { return Ok(session) };
         let address = self.address(parts);
         let user_agent =
             parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        let (user_id, device_id) = (&session.user_id, &session.device_id);
-        self.inner.devices.seen(user_id, device_id, Some(address), user_agent);
+        self.inner.devices.seen(&session.user_id, device_id, Some(address), user_agent);
         Ok(session)
     }
 
@@ -97,6 +120,9 @@ impl Gate {
     }
 
     pub(crate) fn limit_user(&self, action: Action, session: &Session) -> Result<(), Error> {
+        if session.appservice.as_ref().is_some_and(|service| !service.rate_limited) {
+            return Ok(());
+        }
         self.inner.limits.check(action, &Subject::User(session.user_id.clone()))
     }
 

@@ -5,6 +5,7 @@
 //! each states in its bounds which pieces of the application it uses. Start reading at `routes.rs`,
 //! then `extract.rs` and `error.rs`.
 
+mod acting;
 mod address;
 mod config;
 mod error;

@@ -3,6 +3,7 @@
 mod account;
 mod admin;
 mod alias;
+mod appservice;
 mod config;
 mod context;
 mod dehydrated_device;
@@ -90,6 +91,7 @@ where
         .merge(admin::router())
         .merge(alias::router())
         .merge(config::router())
+        .merge(appservice::router())
         .merge(context::router())
         .merge(dehydrated_device::router())
         .merge(device::router())

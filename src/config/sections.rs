@@ -35,6 +35,7 @@ section! {
         presence: Presence,
         push: Push,
         http: Http,
+        appservices: Appservices,
         rate_limits: RateLimits,
         logging: Logging,
     }
@@ -320,6 +321,7 @@ impl Config {
         let proxies = http.trusted_proxies.iter().map(|net| {
             net.parse().with_context(|| format!("[http] `trusted_proxies`: {net:?} is no network"))
         });
+        self.appservices()?;
         let rate = |(per_second, burst)| client_api::Rate { per_second, burst };
         let rates = &self.rate_limits;
         Ok(client_api::Config {
@@ -439,6 +441,39 @@ impl Config {
 impl Jwt {
     fn to_login(&self) -> anyhow::Result<Option<accounts::JwtLogin>> {
         if !self.enabled {
+    pub(crate) fn appservices(&self) -> anyhow::Result<Vec<appservice::Registration>> {
+        let server_name = self.server_name()?;
+        let read = |path: &PathBuf| {
+            let about = || format!("[appservices] `registrations`: {}", path.display());
+            let text = std::fs::read_to_string(path).with_context(about)?;
+            appservice::Registration::parse(&text, &server_name).with_context(about)
+        };
+        self.appservices.registrations.iter().map(read).collect()
+    }
+
+    /// `None` if no mails are sent.
+    pub(crate) fn mailer(&self) -> anyhow::Result<Option<mail::Config>> {
+        let section = &self.mail;
+        let Some(host) = &section.host else {
+            ensure!(!self.registration.require_email, "[registration] `require_email` needs [mail]");
+            return Ok(None);
+        };
+        ensure!(self.public_url.is_some(), "[mail] needs a `public_url` for its links to lead to");
+        ensure!(
+            section.username.is_some() == section.password.is_some(),
+            "[mail] needs both `username` and `password`, or neither"
+        );
+        let from = section.from.as_deref().context("[mail] needs a sender, `from`")?;
+        let credentials = section.username.clone().zip(section.password.clone());
+        Ok(Some(mail::Config {
+            host: host.clone(),
+            port: section.port,
+            security: section.security.parse()?,
+            credentials,
+            from: from.parse().with_context(|| format!("[mail] `from`: {from:?}"))?,
+        }))
+    }
+
             return Ok(None);
         }
         let secret = self.secret.as_deref().unwrap_or_default();

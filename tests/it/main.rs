@@ -1,6 +1,7 @@
 //! Whole regions in one process: what a client may do to them, and what it may not.
 
 mod accounts;
+mod appservices;
 mod bad_input;
 mod closing;
 mod contacts;

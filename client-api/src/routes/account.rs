@@ -126,17 +126,21 @@ async fn get_username_availability(
     State(accounts): State<Accounts>,
     Open { req }: Open<get_username_availability::v3::Request>,
 ) -> Result<Matrix<get_username_availability::v3::Response>, Error> {
+    State(gate): State<Gate>,
     accounts.is_available(&req.username).await?;
     Ok(Matrix(get_username_availability::v3::Response { available: true }))
 }
+    if let Some(user_id) = accounts.user_id(&req.username) {
+        gate.may_name_user(&user_id, None)?;
+    }
 
 async fn whoami(
     Authed { session, .. }: Authed<whoami::v3::Request>,
 ) -> Matrix<whoami::v3::Response> {
     Matrix(whoami::v3::Response {
         user_id: session.user_id,
-        device_id: Some(session.device_id),
         is_guest: session.guest,
+        device_id: session.device().map(ToOwned::to_owned),
     })
 }
 
@@ -205,8 +209,8 @@ async fn deactivate(
         flows: &[&[Stage::Password]],
         auth: body.auth.as_deref(),
     };
-    // A guest has no password to prove anything with.
-    if !session.guest {
+    // A guest has no password to prove anything with, nor has an application service.
+    if !session.guest && session.appservice.is_none() {
         uia::require(&accounts, challenge).await?;
     }
     close_account(&accounts, &devices, &rooms, &session.user_id, body.erase).await?;

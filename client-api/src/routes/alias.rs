@@ -30,10 +30,16 @@ where
 }
 
 async fn create_alias(
+    State(gate): State<Gate>,
     State(rooms): State<Rooms>,
     Authed { session, req }: Authed<create_alias::v3::Request>,
 ) -> Result<Matrix<create_alias::v3::Response>, Error> {
-    rooms.create_alias(&session.user_id, &req.room_alias, &req.room_id).await.map_err(|error| {
+    let owns = gate.may_name_room(&req.room_alias, &session)?;
+    let created = match owns {
+        true => rooms.create_own_alias(&session.user_id, &req.room_alias, &req.room_id).await,
+        false => rooms.create_alias(&session.user_id, &req.room_alias, &req.room_id).await,
+    };
+    created.map_err(|error| {
         match error {
             // "409: A room alias with that name already exists."
             rooms::Error::RoomInUse => Error::new(
@@ -48,10 +54,14 @@ async fn create_alias(
 }
 
 async fn delete_alias(
+    State(gate): State<Gate>,
     State(rooms): State<Rooms>,
     Authed { session, req }: Authed<delete_alias::v3::Request>,
 ) -> Result<Matrix<delete_alias::v3::Response>, Error> {
-    rooms.delete_alias(&session.user_id, &req.room_alias).await?;
+    match gate.may_name_room(&req.room_alias, &session)? {
+        true => rooms.delete_own_alias(&session.user_id, &req.room_alias).await?,
+        false => rooms.delete_alias(&session.user_id, &req.room_alias).await?,
+    }
     Ok(Matrix(delete_alias::v3::Response::new()))
 }
 

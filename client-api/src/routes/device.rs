@@ -6,9 +6,11 @@ use accounts::{Accounts, Session, Stage};
 use axum::{
     Router,
     extract::{FromRef, State},
+    response::{IntoResponse as _, Response},
     routing::{delete, post},
 };
 use devices::{DeviceError, Devices};
+use http::StatusCode;
 use ruma::{
     DeviceId, MilliSecondsSinceUnixEpoch, OwnedDeviceId, UInt,
     api::client::device::{Device, get_device, get_devices, update_device},
@@ -74,19 +76,35 @@ async fn get_device(
     Ok(Matrix(get_device::v3::Response { device: render(device) }))
 }
 
+/// "Application services can use the … endpoint to create new devices."
+async fn create_device(
+    devices: &Devices,
+    session: &Session,
+    req: &update_device::v3::Request,
+) -> Result<Response, Error> {
+    let name = req.display_name.as_deref();
+    devices.ensure(&session.user_id, Some(&req.device_id), name).await?;
+    Ok((StatusCode::CREATED, Empty).into_response())
+}
+
 async fn update_device(
     State(devices): State<Devices>,
     Authed { session, req }: Authed<update_device::v3::Request>,
-) -> Result<Matrix<update_device::v3::Response>, Error> {
+) -> Result<Response, Error> {
+    if session.appservice.is_some()
+        && devices.get(&session.user_id, &req.device_id).await?.is_none()
+    {
+        return create_device(&devices, &session, &req).await;
+    }
     if let Some(name) = &req.display_name {
         devices.rename(&session.user_id, &req.device_id, Some(name)).await?;
     } else if devices.get(&session.user_id, &req.device_id).await?.is_none() {
         return Err(Error::not_found("Device not found"));
     }
-    Ok(Matrix(update_device::v3::Response::new()))
+    Ok(Empty.into_response())
 }
 
-/// Deleting a device wants the password again.
+/// Deleting a device wants the password again, but of an application service.
 async fn prove(
     accounts: &Accounts,
     session: &Session,
@@ -94,6 +112,9 @@ async fn prove(
     target: &str,
     auth: Option<&RawValue>,
 ) -> Result<(), Error> {
+    if session.appservice.is_some() {
+        return Ok(());
+    }
     let challenge = Challenge {
         method: &parts.method,
         path: parts.uri.path(),

@@ -22,6 +22,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
+    acting::device,
     error::Error,
     extract::{AuthedRaw, json},
     gate::Gate,
@@ -74,7 +75,7 @@ async fn upload_keys(
         one_time_keys: body.one_time_keys.unwrap_or_default(),
         fallback_keys: body.fallback_keys.or(body.unstable_fallback_keys).unwrap_or_default(),
     };
-    let counts = devices.upload_keys(&session.user_id, &session.device_id, upload).await?;
+    let counts = devices.upload_keys(&session.user_id, device(&session)?, upload).await?;
     Ok(RawJson(json!({ "one_time_key_counts": counts.one_time }).to_string().into()))
 }
 

@@ -69,6 +69,12 @@ pub(super) async fn profile(accounts: &Accounts, user: &UserId) -> Result<Profil
     Ok(Profile { displayname: profile.displayname.clone(), avatar_url: profile.avatar_url.clone() })
 }
 
+/// As [`profile`], of somebody who may be made by a bridge now that they are invited.
+pub(super) async fn invited_profile(accounts: &Accounts, user: &UserId) -> Result<Profile, Error> {
+    accounts.find_user(user).await?;
+    profile(accounts, user).await
+}
+
 /// The room that an id or an alias names, and servers that may be in it.
 pub(super) async fn resolve(
     rooms: &Rooms,
@@ -240,7 +246,7 @@ async fn invite_user(
         ));
     };
     let target = &recipient.user_id;
-    let profile = profile(&accounts, target).await?;
+    let profile = invited_profile(&accounts, target).await?;
     let change = MembershipChange {
         room_id: &req.room_id,
         sender: &session.user_id,

@@ -10,7 +10,7 @@ use axum::{
 use presence::Presence;
 use rooms::{MessagesQuery, NewEvent, Rooms, Txn};
 use ruma::{
-    TransactionId,
+    MilliSecondsSinceUnixEpoch, TransactionId,
     api::client::message::{get_message_events, send_message_event},
 };
 
@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 
 use super::{EndpointExt as _, config::room};
 use crate::{
+    acting::timestamp,
     error::Error,
     extract::{Authed, AuthedRaw, json},
     gate::Gate,
@@ -55,6 +56,10 @@ pub(super) fn check_txn_id(txn_id: &TransactionId) -> Result<(), Error> {
     Err(Error::invalid_param(format!("A transaction id has at most {TXN_ID_BYTES_MAX} bytes")))
 }
 
+fn millis(time: MilliSecondsSinceUnixEpoch) -> u64 {
+    time.get().into()
+}
+
 async fn send_message_event(
     State(gate): State<Gate>,
     State(rooms): State<Rooms>,
@@ -72,8 +77,7 @@ async fn send_message_event(
             state_key: None,
             content: req.body.json(),
             txn: Some(Txn { device_id: &session.device_id, txn_id: &req.txn_id }),
-            // Only application services may choose a timestamp.
-            timestamp: None,
+            timestamp: req.timestamp.filter(|_| session.appservice.is_some()).map(millis),
         })
         .await?;
     presence.event_sent(&session.user_id, &session.device_id);
@@ -85,7 +89,7 @@ async fn send_message_event(
 async fn send_without_txn(
     State(gate): State<Gate>,
     State(rooms): State<Rooms>,
-    AuthedRaw { session, path_args, body, .. }: AuthedRaw,
+    AuthedRaw { session, parts, path_args, body }: AuthedRaw,
 ) -> Result<Matrix<send_message_event::v3::Response>, Error> {
     gate.may_act(&session)?;
     gate.limit_user(Action::Message, &session)?;
@@ -99,7 +103,7 @@ async fn send_without_txn(
             state_key: None,
             content: &content,
             txn: None,
-            timestamp: None,
+            timestamp: timestamp(&session, parts.uri.query())?,
         })
         .await?;
     Ok(Matrix(send_message_event::v3::Response { event_id }))

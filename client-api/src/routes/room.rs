@@ -11,7 +11,7 @@ use axum::{
 };
 use rooms::{CreateRoom, InitialState, Preset, Rooms, UpgradeRoom};
 use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedUserId, UInt,
+    MilliSecondsSinceUnixEpoch, OwnedUserId, RoomAliasId, UInt,
     api::client::room::{
         Visibility, aliases, create_room, get_event_by_timestamp, get_room_event, upgrade_room,
     },
@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use super::{
     EndpointExt as _,
     config::room,
-    membership::{follow_replacement, profile},
+    membership::{follow_replacement, invited_profile, profile},
 };
 use crate::{
     error::Error,
@@ -66,9 +66,14 @@ async fn create_room(
             "This server does not invite by third-party identifiers",
         ));
     }
+    if let Some(name) = &req.room_alias_name
+        && let Ok(alias) = RoomAliasId::parse(format!("#{name}:{}", rooms.server_name()))
+    {
+        gate.may_name_room(&alias, &session)?;
+    }
     let mut invitee_profiles = Vec::with_capacity(req.invite.len());
     for user in &req.invite {
-        invitee_profiles.push((user.clone(), profile(&accounts, user).await?));
+        invitee_profiles.push((user.clone(), invited_profile(&accounts, user).await?));
     }
     let request = CreateRoom {
         creator: &session.user_id,

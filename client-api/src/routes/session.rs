@@ -61,6 +61,9 @@ async fn get_login_types(State(gate): State<Gate>, State(accounts): State<Accoun
         flows.push(json!({ "type": "m.login.password" }));
     }
     flows.push(json!({ "type": "m.login.token", "get_login_token": true }));
+    if !gate.appservices().is_empty() {
+        flows.push(json!({ "type": "m.login.application_service" }));
+    }
     RawJson(json!({ "flows": flows }).to_string().into())
 }
 
@@ -105,16 +108,21 @@ async fn login(
     State(gate): State<Gate>,
     State(accounts): State<Accounts>,
     State(devices): State<Devices>,
-    OpenRaw { body, address, .. }: OpenRaw,
+    OpenRaw { parts, body, address }: OpenRaw,
 ) -> Result<RawJson, Error> {
-    gate.limit_address(Action::Login, address)?;
+    if !gate.is_unlimited(&parts) {
+        gate.limit_address(Action::Login, address)?;
+    }
     let login: Login = json(&body)?;
     let user = match login.r#type.as_str() {
         "m.login.password" if gate.config().password_login => {
             password_login(&gate, &accounts, &login).await?
         }
         "m.login.token" => token_login(&accounts, &login).await?,
-        "org.matrix.login.jwt" if accounts.has_jwt_login() => jwt_login(&accounts, &login).await?,
+        "org.matrix.login.jwt" if accounts.has_jwt_login() => {
+            jwt_login(&gate, &accounts, &login).await?
+        }
+        "m.login.application_service" => appservice_login(&gate, &accounts, &parts, &login).await?,
         other => {
             return Err(Error::new(
                 StatusCode::BAD_REQUEST,
@@ -165,7 +173,22 @@ async fn token_login(accounts: &Accounts, login: &Login) -> Result<User, Error> 
     accounts.user(&user_id).await?.ok_or_else(user_deactivated)
 }
 
-async fn jwt_login(accounts: &Accounts, login: &Login) -> Result<User, Error> {
+/// An application service logs a user of its own in.
+async fn appservice_login(
+    gate: &Gate,
+    accounts: &Accounts,
+    parts: &http::request::Parts,
+    login: &Login,
+) -> Result<User, Error> {
+    let service = gate.appservice(parts)?;
+    let unknown = || Error::forbidden("There is no such user");
+    let user_id = accounts.user_id(login.user()?).ok_or_else(unknown)?;
+    gate.may_name_user(&user_id, Some(&service))?;
+    let user = accounts.user(&user_id).await?.ok_or_else(unknown)?;
+    if user.deactivated { Err(user_deactivated()) } else { Ok(user) }
+}
+
+async fn jwt_login(gate: &Gate, accounts: &Accounts, login: &Login) -> Result<User, Error> {
     let token =
         login.token.as_deref().ok_or_else(|| Error::forbidden("Token field for JWT is missing"))?;
     let identity =
@@ -209,6 +232,9 @@ pub(super) async fn start_session(
     // Nobody logs in, so no device is made either.
     if user.locked {
         return Err(Error::user_locked());
+    }
+    if let Some(user_id) = accounts.user_id(&identity.localpart) {
+        gate.may_name_user(&user_id, None)?;
     }
     let device_id = devices.ensure(&user.user_id, device.device_id, device.display_name).await?;
     let new = NewSession { user, device_id: &device_id, refresh: device.refresh };

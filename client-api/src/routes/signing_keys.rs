@@ -41,7 +41,8 @@ where
     })
 }
 
-/// The password is asked for only where keys would be replaced (MSC3967).
+/// The password is asked for only where keys would be replaced (MSC3967), and not of an application
+/// service.
 async fn upload_signing_keys(
     State(accounts): State<Accounts>,
     State(devices): State<Devices>,
@@ -61,7 +62,7 @@ async fn upload_signing_keys(
         user_signing: body.user_signing_key,
     };
     let replaces = devices.signing_keys_want_authentication(&session.user_id, &upload).await?;
-    if replaces {
+    if replaces && session.appservice.is_none() {
         let challenge = Challenge {
             method: &parts.method,
             path: parts.uri.path(),

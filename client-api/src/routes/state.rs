@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use super::EndpointExt as _;
 use crate::{
+    acting::timestamp,
     error::Error,
     extract::{Authed, AuthedRaw, json},
     gate::Gate,
@@ -59,7 +60,7 @@ async fn send_state_event(
     State(gate): State<Gate>,
     State(rooms): State<Rooms>,
     State(presence): State<Presence>,
-    AuthedRaw { session, path_args, body, .. }: AuthedRaw,
+    AuthedRaw { session, parts, path_args, body }: AuthedRaw,
 ) -> Result<RawJson, Error> {
     gate.may_act(&session)?;
     gate.limit_user(Action::Message, &session)?;
@@ -73,7 +74,7 @@ async fn send_state_event(
             state_key: Some(state_key),
             content: &content,
             txn: None,
-            timestamp: None,
+            timestamp: timestamp(&session, parts.uri.query())?,
         })
         .await?;
     presence.event_sent(&session.user_id, &session.device_id);

@@ -224,7 +224,7 @@ async fn take_invite(
 ) -> Result<Bytes, Error> {
     let inner = &inbound.inner;
     let user = inner.rooms.peer_invited_user(origin, &invite).await?;
-    let account = inner.accounts.user(&user).await.map_err(|error| Error::internal(&error))?;
+    let account = inner.accounts.find_user(&user).await.map_err(|error| Error::internal(&error))?;
     if account.is_none_or(|account| account.deactivated) {
         return Err(Error::not_found(format!("There is no user {user}")));
     }

@@ -69,7 +69,9 @@ pub(super) async fn register(
     State(devices): State<Devices>,
     OpenRaw { parts, body, address }: OpenRaw,
 ) -> Result<RawJson, Error> {
-    gate.limit_address(Action::Registration, address)?;
+    if !gate.is_unlimited(&parts) {
+        gate.limit_address(Action::Registration, address)?;
+    }
     let (body, said) = Register::read(&accounts, &body)?;
     let device = NewDevice {
         device_id: body.device_id.as_deref(),
@@ -79,11 +81,11 @@ pub(super) async fn register(
     match kind(parts.uri.query())?.as_str() {
         "guest" => register_guest(&gate, &accounts, &devices, device).await,
         "user" => {
-            if body.r#type.as_deref() == Some("m.login.application_service") {
-                return Err(Error::unknown_token(false));
-            }
             let registrar = Registrar { gate: &gate, accounts: &accounts, parts: &parts };
-            let user = registrar.register(&body, &said).await?;
+            let user = match body.r#type.as_deref() {
+                Some("m.login.application_service") => registrar.register_ghost(&body).await?,
+                _ => registrar.register(&body, &said).await?,
+            };
             if body.inhibit_login {
                 let server = user.user_id.server_name();
                 let answer = json!({ "user_id": user.user_id, "home_server": server });
@@ -136,6 +138,18 @@ struct Registrar<'a> {
 }
 
 impl Registrar<'_> {
+    /// A user of an application service: without a password, and without the stages of others.
+    async fn register_ghost(&self, body: &Register) -> Result<User, Error> {
+        let service = self.gate.appservice(self.parts)?;
+        let username =
+            body.username.as_deref().ok_or_else(|| Error::missing_param("username is missing"))?;
+        if let Some(user_id) = self.accounts.user_id(username) {
+            self.gate.may_name_user(&user_id, Some(&service))?;
+        }
+        let new = NewUser { localpart: Some(username), by_appservice: true, ..NewUser::default() };
+        Ok(self.accounts.register(new).await?)
+    }
+
     /// `said` is the request without its authentication.
     async fn register(&self, body: &Register, said: &str) -> Result<User, Error> {
         let (registration, accounts) = (&self.gate.config().registration, self.accounts);
@@ -149,6 +163,9 @@ impl Registrar<'_> {
         // Refused before the client goes through the stages, not after.
         let guest = self.guest(body)?;
         if let Some(username) = body.username.as_ref().filter(|_| guest.is_none()) {
+            if let Some(user_id) = accounts.user_id(username) {
+                self.gate.may_name_user(&user_id, None)?;
+            }
             accounts.is_available(username).await?;
         }
         if let Some(password) = &body.password {

@@ -137,7 +137,7 @@ async fn open(State(sockets): State<Sockets>, request: Request) -> Result<Respon
     upgradable(&request)?;
     let (mut parts, _) = request.into_parts();
     let query = query(parts.uri.query())?;
-    let session = authenticate(&sockets, &parts, query.ticket.as_deref())?;
+    let session = authenticate(&sockets, &parts, query.ticket.as_deref()).await?;
     Ok(upgrade(sockets, &mut parts, Start { mode, session, query: query.into() }))
 }
 
@@ -183,14 +183,14 @@ fn offered(headers: &HeaderMap) -> Vec<String> {
 }
 
 /// `None`: the first frame has to authenticate.
-fn authenticate(
+async fn authenticate(
     sockets: &Sockets,
     parts: &http::request::Parts,
     ticket: Option<&str>,
 ) -> Result<Option<Session>, Error> {
     let Pieces { gate, .. } = &sockets.inner.pieces;
     if parts.headers.contains_key(header::AUTHORIZATION) {
-        return gate.authenticate(parts).map(Some);
+        return gate.authenticate(parts).await.map(Some);
     }
     let Some(ticket) = ticket else { return Ok(None) };
     let session = sockets.inner.registry.take_ticket(ticket, gate.now_ms());
