@@ -87,11 +87,6 @@ impl Region {
             gateway: peers.gateway(),
         };
         let push = push::Push::open(config.push(), pieces).await.context("cannot begin to push")?;
-        let gate = client_api::Gate::new(
-            config.client_api()?,
-            accounts.clone(),
-            devices.clone(),
-            clock.clone(),
         let appservices = appservices::open(config, &clock, &accounts, &rooms).await?;
         let pieces = appservice::Pieces {
             appservices: appservices.clone(),
@@ -102,11 +97,16 @@ impl Region {
             presence: presence.clone(),
         };
         appservice::deliver(appservice::Config::default(), pieces, &tasks);
+        let gate = client_api::Gate::new(
+            config.client_api()?,
+            accounts.clone(),
+            devices.clone(),
+            appservices.clone(),
+            clock.clone(),
         );
         let sockets = client_api::Sockets::new(client_api::Pieces {
             gate: gate.clone(),
             accounts: accounts.clone(),
-            appservices.clone(),
             devices: devices.clone(),
             presence: presence.clone(),
             rooms: rooms.clone(),

@@ -33,9 +33,9 @@ section! {
         rooms: Rooms,
         media: Media,
         presence: Presence,
+        appservices: Appservices,
         push: Push,
         http: Http,
-        appservices: Appservices,
         rate_limits: RateLimits,
         logging: Logging,
     }
@@ -199,6 +199,14 @@ section! {
 }
 
 section! {
+    /// Application services: bridges and bots.
+    pub struct Appservices {
+        /// Their registrations, YAML files as they generate them.
+        registrations: Vec<PathBuf> = Vec::new(),
+    }
+}
+
+section! {
     /// The HTTP edge.
     pub struct Http {
         /// The largest request body, in MiB.
@@ -290,6 +298,7 @@ impl Config {
         self.accounts()?;
         self.federation()?;
         self.delegate_to()?;
+        self.appservices()?;
         self.client_api().map(drop)
     }
 
@@ -321,7 +330,6 @@ impl Config {
         let proxies = http.trusted_proxies.iter().map(|net| {
             net.parse().with_context(|| format!("[http] `trusted_proxies`: {net:?} is no network"))
         });
-        self.appservices()?;
         let rate = |(per_second, burst)| client_api::Rate { per_second, burst };
         let rates = &self.rate_limits;
         Ok(client_api::Config {
@@ -406,6 +414,16 @@ impl Config {
         })
     }
 
+    pub(crate) fn appservices(&self) -> anyhow::Result<Vec<appservice::Registration>> {
+        let server_name = self.server_name()?;
+        let read = |path: &PathBuf| {
+            let about = || format!("[appservices] `registrations`: {}", path.display());
+            let text = std::fs::read_to_string(path).with_context(about)?;
+            appservice::Registration::parse(&text, &server_name).with_context(about)
+        };
+        self.appservices.registrations.iter().map(read).collect()
+    }
+
     pub(crate) fn presence(&self) -> presence::Config {
         presence::Config { enabled: self.presence.enabled, ..presence::Config::default() }
     }
@@ -441,39 +459,6 @@ impl Config {
 impl Jwt {
     fn to_login(&self) -> anyhow::Result<Option<accounts::JwtLogin>> {
         if !self.enabled {
-    pub(crate) fn appservices(&self) -> anyhow::Result<Vec<appservice::Registration>> {
-        let server_name = self.server_name()?;
-        let read = |path: &PathBuf| {
-            let about = || format!("[appservices] `registrations`: {}", path.display());
-            let text = std::fs::read_to_string(path).with_context(about)?;
-            appservice::Registration::parse(&text, &server_name).with_context(about)
-        };
-        self.appservices.registrations.iter().map(read).collect()
-    }
-
-    /// `None` if no mails are sent.
-    pub(crate) fn mailer(&self) -> anyhow::Result<Option<mail::Config>> {
-        let section = &self.mail;
-        let Some(host) = &section.host else {
-            ensure!(!self.registration.require_email, "[registration] `require_email` needs [mail]");
-            return Ok(None);
-        };
-        ensure!(self.public_url.is_some(), "[mail] needs a `public_url` for its links to lead to");
-        ensure!(
-            section.username.is_some() == section.password.is_some(),
-            "[mail] needs both `username` and `password`, or neither"
-        );
-        let from = section.from.as_deref().context("[mail] needs a sender, `from`")?;
-        let credentials = section.username.clone().zip(section.password.clone());
-        Ok(Some(mail::Config {
-            host: host.clone(),
-            port: section.port,
-            security: section.security.parse()?,
-            credentials,
-            from: from.parse().with_context(|| format!("[mail] `from`: {from:?}"))?,
-        }))
-    }
-
             return Ok(None);
         }
         let secret = self.secret.as_deref().unwrap_or_default();

@@ -123,24 +123,24 @@ async fn check_registration_token_validity(
 }
 
 async fn get_username_availability(
+    State(gate): State<Gate>,
     State(accounts): State<Accounts>,
     Open { req }: Open<get_username_availability::v3::Request>,
 ) -> Result<Matrix<get_username_availability::v3::Response>, Error> {
-    State(gate): State<Gate>,
-    accounts.is_available(&req.username).await?;
-    Ok(Matrix(get_username_availability::v3::Response { available: true }))
-}
     if let Some(user_id) = accounts.user_id(&req.username) {
         gate.may_name_user(&user_id, None)?;
     }
+    accounts.is_available(&req.username).await?;
+    Ok(Matrix(get_username_availability::v3::Response { available: true }))
+}
 
 async fn whoami(
     Authed { session, .. }: Authed<whoami::v3::Request>,
 ) -> Matrix<whoami::v3::Response> {
     Matrix(whoami::v3::Response {
+        device_id: session.device().map(ToOwned::to_owned),
         user_id: session.user_id,
         is_guest: session.guest,
-        device_id: session.device().map(ToOwned::to_owned),
     })
 }
 

@@ -200,6 +200,9 @@ async fn jwt_login(gate: &Gate, accounts: &Accounts, login: &Login) -> Result<Us
     if let Some(user) = existing {
         return if user.deactivated { Err(user_deactivated()) } else { Ok(user) };
     }
+    if let Some(user_id) = accounts.user_id(&identity.localpart) {
+        gate.may_name_user(&user_id, None)?;
+    }
     let new = NewUser { localpart: Some(&identity.localpart), ..NewUser::default() };
     let user = accounts.register(new).await.map_err(|error| match error {
         RegisterError::InvalidUsername(error) => {
@@ -232,9 +235,6 @@ pub(super) async fn start_session(
     // Nobody logs in, so no device is made either.
     if user.locked {
         return Err(Error::user_locked());
-    }
-    if let Some(user_id) = accounts.user_id(&identity.localpart) {
-        gate.may_name_user(&user_id, None)?;
     }
     let device_id = devices.ensure(&user.user_id, device.device_id, device.display_name).await?;
     let new = NewSession { user, device_id: &device_id, refresh: device.refresh };
