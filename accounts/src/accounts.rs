@@ -25,10 +25,10 @@ use crate::{
     store::{AccountStore, StoreError},
     tokens::TokenKeys,
     uia::UiaSessions,
+    user_source::UserSource,
     username,
 };
 
-    user_source::UserSource,
 /// Changes of one user pass one lock; users share this many.
 const LOCKS: usize = 256;
 const CACHED_PROFILES: usize = 20_000;
@@ -62,6 +62,8 @@ pub(crate) struct Inner {
     pub(crate) remote_profiles: OnceLock<Arc<dyn RemoteProfiles>>,
     /// `None` until they are counted.
     pub(crate) reports: Mutex<Option<ReportCounts>>,
+    pub(crate) remote_profiles: OnceLock<Arc<dyn RemoteProfiles>>,
+    pub(crate) user_source: OnceLock<Arc<dyn UserSource>>,
     hasher: RandomState,
     locks: Vec<Mutex<()>>,
 }
@@ -71,8 +73,6 @@ pub enum OpenError {
     #[error("the key for login by JWT cannot be used: {0}")]
     JwtKey(String),
     #[error(transparent)]
-    pub(crate) remote_profiles: OnceLock<Arc<dyn RemoteProfiles>>,
-    pub(crate) user_source: OnceLock<Arc<dyn UserSource>>,
     Store(#[from] StoreError),
 }
 
@@ -105,6 +105,8 @@ impl Accounts {
                 registration_tokens: Mutex::default(),
                 remote_profiles: OnceLock::new(),
                 reports: Mutex::default(),
+                remote_profiles: OnceLock::new(),
+                user_source: OnceLock::new(),
                 hasher: RandomState::new(),
                 locks: (0..LOCKS).map(|_| Mutex::default()).collect(),
                 config,
@@ -119,8 +121,6 @@ impl Accounts {
     pub fn server_name(&self) -> &ServerName {
         &self.inner.server_name
     }
-                remote_profiles: OnceLock::new(),
-                user_source: OnceLock::new(),
 
     /// The user that a login form means: a localpart or a whole id of this server, in any case.
     pub fn user_id(&self, localpart_or_id: &str) -> Option<OwnedUserId> {

@@ -54,11 +54,11 @@ pub struct NewUser<'a> {
     pub admin: bool,
     /// Spent if the registration succeeds.
     pub registration_token: Option<&'a str>,
-}
     /// Made by an application service, whose names may begin with `_`.
     pub by_appservice: bool,
     /// An address that the account has from the beginning.
     pub email: Option<&'a ValidatedEmail>,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
