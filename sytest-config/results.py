@@ -20,7 +20,6 @@ REASONS = [
     (r"events with an unknown room version", "the template is refused, before there is an event"),
     (r"Banned servers cannot /invite", "an invite for a user who does not exist is refused"),
     (r"Banned servers cannot get missing events", "a body without what the specification requires is refused"),
-    (r"incoming m.device_list_update|correctly resyncs when", "device keys that do not name their user and device are not told"),
     (r"Remote banned user is kicked", "who was banned may see the state of that moment, as who has left may"),
     (r"3pid|3PID|email|recaptcha|third party invite", "third-party identifiers are not built"),
     (r"SSO|CAS|login/cas", "single sign-on is not built"),
