@@ -6,7 +6,6 @@ import json
 import queue
 import subprocess
 import threading
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -14,6 +13,21 @@ from servers import Server
 
 HERE = Path(__file__).resolve().parent
 COMMAND_SECONDS = 60
+PASSWORD = "correct horse battery staple"
+
+
+def register(server: Server, name: str) -> None:
+    body = {"username": name, "password": PASSWORD, "inhibit_login": True, "auth": {"type": "m.login.dummy"}}
+    call(server, "POST", "v3/register", body)
+
+
+def call(server: Server, method: str, path: str, body: dict | None = None, token: str = "") -> dict:
+    request = urllib.request.Request(f"{server.url}/_matrix/client/{path}", method=method,
+                                     data=None if body is None else json.dumps(body).encode())
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    with urllib.request.urlopen(request, timeout=30, context=server.authority.context()) as answer:
+        return json.load(answer)
 
 
 class Host:
@@ -33,7 +47,7 @@ class Host:
         for waiting in self._answers.values():
             waiting.put({"error": "the host of the device is gone"})
 
-    def ask(self, line: dict) -> dict | None:
+    def ask(self, device: str, line: dict) -> dict | None:
         number = next(self._ids)
         waiting = self._answers[number] = queue.Queue()
         self.process.stdin.write(json.dumps({"id": number, **line}) + "\n")
@@ -41,11 +55,11 @@ class Host:
         try:
             answer = waiting.get(timeout=COMMAND_SECONDS)
         except queue.Empty:
-            raise AssertionError(f"no answer to {line['do']} within {COMMAND_SECONDS} s") from None
+            raise AssertionError(f"{device}: no answer to {line['do']} within {COMMAND_SECONDS} s") from None
         finally:
             del self._answers[number]
         if "error" in answer:
-            raise AssertionError(f"{line['do']}: {answer['error']}")
+            raise AssertionError(f"{device}: {line['do']}: {answer['error']}")
         return answer["ok"]
 
     def close(self) -> None:
@@ -76,16 +90,16 @@ class Device:
         raise NotImplementedError
 
     def log_in(self, name: str) -> None:
+        self.authenticate(name)
+        self.do("sync")
+
+    def authenticate(self, name: str) -> None:
         answer = self.do("logIn", server=self.server.url, name=name)
         self.user, self.id, self.token = answer["user"], answer["device"], answer["token"]
 
     def call(self, method: str, path: str, body: dict | None = None) -> dict:
         """Asks the server with the device's token: for what it stores, beside what the SDK shows."""
-        request = urllib.request.Request(f"{self.server.url}/_matrix/client/{path}", method=method,
-                                         data=None if body is None else json.dumps(body).encode())
-        request.add_header("Authorization", f"Bearer {self.token}")
-        with urllib.request.urlopen(request, timeout=30, context=self.server.authority.context()) as answer:
-            return json.load(answer)
+        return call(self.server, method, path, body, self.token)
 
 
 class JsDevice(Device):
@@ -100,7 +114,7 @@ class JsDevice(Device):
             JsDevice.host = Host(command, artifacts / "encryption-js.stderr")
 
     def do(self, command: str, **parameters):
-        return JsDevice.host.ask({"device": self.page, "do": command, "with": parameters})
+        return JsDevice.host.ask(self.label, {"device": self.page, "do": command, "with": parameters})
 
     def close(self) -> None:
         pass  # the page goes with the browser
@@ -129,7 +143,11 @@ class RustDevice(Device):
         RustDevice._open.append(self)
 
     def do(self, command: str, **parameters):
-        return self.host.ask({"do": command, "with": parameters})
+        return self.host.ask(self.label, {"do": command, "with": parameters})
+
+    def resume(self) -> None:
+        """After another `open`: the log-in of before, without a sync."""
+        self.do("resume", server=self.server.url, user=self.user, device=self.id, token=self.token)
 
     def close(self) -> None:
         self.host.close()

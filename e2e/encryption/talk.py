@@ -2,15 +2,19 @@
 
 import itertools
 import secrets
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
-from devices import Device
+from devices import Device, register
 from servers import Server
 from steps import Steps, expect
 
 #: Makes a device of an SDK on a server.
 Maker = Callable[[Server, str], Device]
 _rounds = itertools.count(1)
+#: matrix-js-sdk waits up to ten seconds before it hands a key to the backup.
+BACKUP_SECONDS = 30
 
 
 class Person:
@@ -23,11 +27,8 @@ class Person:
 
     def arrive(self) -> None:
         """Registers, and sets up encryption on the first device."""
-        device = self.make(self.server, f"{self.name}-1")
-        device.do("register", server=self.server.url, name=self.name)
-        device.log_in(self.name)
-        self.devices.append(device)
-        self.recovery_key = device.do("setUpEncryption")["recoveryKey"]
+        register(self.server, self.name)
+        self.recovery_key = self.another().do("setUpEncryption")["recoveryKey"]
 
     def another(self) -> Device:
         device = self.make(self.server, f"{self.name}-{len(self.devices) + 1}")
@@ -77,20 +78,20 @@ def run(steps: Steps, label: str, alice: Person, bob: Person) -> None:
 def compare_emojis(one: Device, other: Device) -> None:
     """From the request that was accepted to the end: what the two people see must be the same."""
     one.do("startSas")
-    # The other side accepts as it looks.
-    theirs, ours = other.do("emojis")["emojis"], one.do("emojis")["emojis"]
-    expect(len(ours) == 7 and ours == theirs, f"{ours} here and {theirs} there")
-    for device in (one, other):
-        device.do("confirm")
-    for device in (one, other):
-        device.do("untilVerified")
+    with ThreadPoolExecutor(2) as both:
+        # The other side accepts as it looks.
+        here, there = both.map(lambda device: device.do("emojis")["emojis"], (one, other))
+        expect(len(here) == 7 and here == there, f"{here} here and {there} there")
+        for device in (one, other):
+            device.do("confirm")
+        list(both.map(lambda device: device.do("untilVerified"), (one, other)))
 
 
 def second_device(person: Person) -> None:
     second = person.another()
     person.first.do("untilKnows", user=person.id, device=second.id)
-    second.do("askToVerify", user=person.id)
-    person.first.do("answerVerification", user=person.id)
+    flow = second.do("askToVerify", user=person.id)["flow"]
+    person.first.do("answerVerification", user=person.id, flow=flow)
     compare_emojis(second, person.first)
     for device in person.devices:
         device.do("untilTrusts", user=person.id, devices=person.device_ids)
@@ -99,9 +100,8 @@ def second_device(person: Person) -> None:
 def meet(alice: Person, bob: Person) -> str:
     room = alice.first.do("createRoom", name=f"Cipher {next(_rounds)}", invite=bob.id)["room"]
     bob.first.do("join", room=room)
-    for person, other in ((alice, bob), (bob, alice)):
-        for device in person.devices:
-            device.do("untilMember", room=room, user=other.id)
+    for device in (*alice.devices, *bob.devices):
+        device.do("untilJoined", room=room, members=2)
     return room
 
 
@@ -120,8 +120,8 @@ def talk(people: tuple[Person, Person], room: str, said: dict[str, str], warned:
 
 
 def verify_each_other(alice: Person, bob: Person, room: str) -> None:
-    alice.first.do("askToVerify", user=bob.id, room=room)
-    bob.first.do("answerVerification", user=alice.id)
+    flow = alice.first.do("askToVerify", user=bob.id, room=room)["flow"]
+    bob.first.do("answerVerification", user=alice.id, flow=flow)
     compare_emojis(alice.first, bob.first)
 
 
@@ -137,7 +137,19 @@ def hidden(person: Person, room: str, said: dict[str, str]) -> None:
         expect(body.split()[1] not in str(event), f"the server knows the text of {event_id}")
 
 
+def backed_up(person: Person, room: str, said: dict[str, str]) -> None:
+    """Waits until the server has the key of each message: devices hand theirs in after a while."""
+    ask = person.first.call
+    used = {ask("GET", f"v3/rooms/{room}/event/{event}")["content"]["session_id"] for event in said}
+    version = ask("GET", "v3/room_keys/version")["version"]
+    deadline = time.monotonic() + BACKUP_SECONDS
+    while missing := used - ask("GET", f"v3/room_keys/keys?version={version}")["rooms"].get(room, {"sessions": {}})["sessions"].keys():
+        expect(time.monotonic() < deadline, f"{len(missing)} of {len(used)} keys are not in the backup of {person.name}")
+        time.sleep(0.1)
+
+
 def restore(person: Person, room: str, said: dict[str, str]) -> None:
+    backed_up(person, room, said)
     # From nothing but the password and the recovery key: no other device has to be awake.
     newcomer = person.another()
     newcomer.do("recover", recoveryKey=person.recovery_key)
