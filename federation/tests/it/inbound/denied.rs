@@ -158,3 +158,41 @@ async fn a_list_denies_by_what_it_says_and_by_what_it_does_not_say() {
         assert_eq!(lets_in, allowed, "{list}");
     }
 }
+
+/// An allowed server may build on what a denied one has said, and may hand it on: the list is about
+/// who asks, and a room whose history stopped there would part. The denied server gets nothing by it.
+#[tokio::test]
+async fn what_a_denied_server_has_said_comes_in_through_one_that_is_allowed() {
+    let scene = Scene::new("11").await;
+    let Scene { net, us, third, evil, ada, room, .. } = &scene;
+    let devil = Hostile::start(net, "devil.test:20").await;
+    let mallory = devil.user("mallory");
+    devil.join(us, room, &mallory).await.ok("it is not denied");
+    let listed = us.send(ada, room, "m.room.server_acl", Some(""), list()).await;
+    third.has_event(room, &listed).await;
+
+    let denied = evil.sign(&evil.message(us, room, "denied").await);
+    let sent = evil.send(us, "t1", &[denied.json().clone()], &[]).await.ok("a transaction");
+    assert!(sent["pdus"][denied.event_id().as_str()]["error"].is_string(), "{sent}");
+    let built = devil.message(us, room, "on it").await;
+    let built = devil.sign(&built.with(|event| {
+        event.prev_events = vec![denied.event_id().clone()];
+        event.depth += 1;
+    }));
+    for region in [us, third] {
+        // What came before is hidden: nothing is taken in, and nothing breaks.
+        let alone = devil.send(region, "t2", &[built.json().clone()], &[]).await.ok("alone");
+        assert!(alone["pdus"][built.event_id().as_str()]["error"].is_string(), "{alone}");
+        let both = [denied.json().clone(), built.json().clone()];
+        let both = devil.send(region, "t3", &both, &[]).await.ok("both");
+        for pdu in [&denied, &built] {
+            assert_eq!(both["pdus"][pdu.event_id().as_str()], json!({}), "{both}");
+            region.has_event(room, pdu.event_id()).await;
+        }
+    }
+    for (uri, method, body) in requests(&scene, evil).await {
+        evil.request(us, method, &uri, body).await.refused(&uri);
+    }
+    let before = scene.seen().await;
+    scene.assert_nothing_but_honest_traffic(&before, "through another").await;
+}
