@@ -2,6 +2,7 @@
 //! servers that keep to no rules. Effects are looked for where users would see them, here and on a
 //! third server.
 
+mod contents;
 mod denied;
 mod handshakes;
 mod headers;
