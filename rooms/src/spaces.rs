@@ -5,7 +5,7 @@ pub(crate) mod children;
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use ruma::{OwnedRoomId, RoomId, UserId, events::room::member::MembershipState};
+use ruma::{OwnedRoomId, OwnedServerName, RoomId, UserId, events::room::member::MembershipState};
 use serde::Deserialize;
 
 use self::children::Child;
@@ -94,6 +94,23 @@ impl Rooms {
         let view = self.inner.view(room).await?.ok_or(NOT_FOUND)?;
         let summary = self.summarise(viewer, &view).await?;
         if self.may_know(viewer, &view, &summary).await? { Ok(summary) } else { Err(NOT_FOUND) }
+    }
+
+    /// As [`summary`](Self::summary), wherever the room is: servers that may be in it are asked if
+    /// this one is not.
+    pub async fn summary_via(
+        &self,
+        viewer: &UserId,
+        room: &RoomId,
+        via: &[OwnedServerName],
+    ) -> Result<RoomSummary, Error> {
+        if self.inner.is_resident(room).await? {
+            return self.summary(Some(viewer), room).await;
+        }
+        let described = self.described_room(viewer, room, via, false).await?;
+        let mut summary = described.ok_or(Error::NotFound("the room"))?.summary;
+        summary.membership = self.user_room(viewer, room).await?.map(|room| room.membership);
+        Ok(summary)
     }
 
     /// The rooms below a space, "in a depth-first manner", as far as the viewer may know of them.

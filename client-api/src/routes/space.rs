@@ -102,9 +102,15 @@ async fn get_summary(
     State(rooms): State<Rooms>,
     MaybeAuthed { session, req }: MaybeAuthed<get_summary::v1::Request>,
 ) -> Result<RawJson, Error> {
-    let (room_id, _servers) = resolve(&rooms, &req.room_id_or_alias).await?;
-    let viewer = session.as_ref().map(|session| &*session.user_id);
-    let summary = rooms.summary(viewer, &room_id).await?;
+    let (room_id, servers) = resolve(&rooms, &req.room_id_or_alias).await?;
+    let summary = match &session {
+        Some(session) => {
+            let via: Vec<_> = req.via.into_iter().chain(servers).collect();
+            rooms.summary_via(&session.user_id, &room_id, &via).await?
+        }
+        // Strangers do not make this server ask others.
+        None => rooms.summary(None, &room_id).await?,
+    };
     let mut json = summary_json(&summary)?;
     if session.is_some() {
         let membership = summary.membership.as_ref().map_or("leave", |state| state.as_str());

@@ -1,7 +1,7 @@
 //! The hierarchy of a space, as far as another server may know of it.
 
 use rooms::{Error, InitialState, peers::PeerHierarchy};
-use ruma::{OwnedRoomId, RoomId, UserId};
+use ruma::{OwnedRoomId, RoomId, UserId, events::room::member::MembershipState};
 use serde_json::{Value, json, value::to_raw_value};
 
 use super::{come_in, is_refused, room_of};
@@ -112,4 +112,31 @@ async fn a_space_of_thousands_is_answered_within_bounds() {
     let found = ask(&one, "two.test", &top).await.unwrap();
     assert_eq!(found.children.len(), 100);
     assert_eq!(found.room.children_state.len(), 110);
+}
+
+#[tokio::test]
+async fn a_room_elsewhere_is_summarised_by_a_server_that_is_in_it() {
+    let wire = Wire::default();
+    let (one, two) = (wire.server("one.test"), wire.server("two.test"));
+    let (ada, bob) = (one.user("ada"), two.user("bob"));
+    let room = async |rule: &str| {
+        let rule = json!({ "join_rule": rule });
+        room_of(&one, &ada, "11", rule).await
+    };
+    let (open, closed, invited) =
+        (room("public").await, room("invite").await, room("invite").await);
+    one.set(&ada, &open, "m.room.name", "", json!({ "name": "open" })).await.unwrap();
+    one.invite(&ada, &invited, &bob).await.unwrap();
+    let via = [name("one.test")];
+    let found = two.rooms.summary_via(&bob, &open, &via).await.unwrap();
+    assert_eq!((found.room.room_id, found.membership), (open.clone(), None));
+    assert_eq!((found.room.name.as_deref(), &*found.room_version), (Some("open"), "11"));
+    let hidden = two.rooms.summary_via(&bob, &closed, &via).await;
+    assert!(matches!(hidden, Err(Error::NotFound(_))), "{hidden:?}");
+    let found = two.rooms.summary_via(&bob, &invited, &via).await.unwrap();
+    assert_eq!(found.membership, Some(MembershipState::Invite));
+    come_in(&two, &bob, &open, &one).await;
+    let found = two.rooms.summary_via(&bob, &open, &[]).await.unwrap();
+    assert_eq!(found.membership, Some(MembershipState::Join));
+    assert_eq!(found.room.num_joined_members, 2);
 }

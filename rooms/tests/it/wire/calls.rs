@@ -305,7 +305,16 @@ impl RemoteServers for Caller {
             let ask =
                 async |peer: Rooms| peer.peer_hierarchy(&self.from, room, suggested_only).await;
             let found = self.ask("hierarchy", server, ask).await?;
-            let body = json!({ "room": { "room_id": found.room.room.room_id } });
+            let summary = found.room;
+            let room = json!({
+                "room_id": summary.room.room_id,
+                "name": summary.room.name,
+                "join_rule": summary.room.join_rule,
+                "num_joined_members": summary.room.num_joined_members,
+                "room_version": summary.room_version,
+                "guest_can_join": summary.room.guest_can_join,
+            });
+            let body = json!({ "room": room });
             Ok(to_raw_value(&body).expect("JSON"))
         })
     }
