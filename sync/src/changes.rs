@@ -119,6 +119,8 @@ pub(crate) struct UserMark {
     pub(crate) memberships: RwLock<BTreeMap<OwnedRoomId, Membership>>,
     pub(crate) loaded: tokio::sync::OnceCell<()>,
     pub(crate) account_data: Mark,
+    /// Of the threads that the user follows.
+    pub(crate) thread_subscriptions: Mark,
     pub(crate) to_device: Mark,
     /// Of the devices or keys of somebody in a room of the user's, and of the user.
     pub(crate) device_lists: Mark,
@@ -151,6 +153,7 @@ impl UserMark {
             memberships: RwLock::default(),
             loaded: tokio::sync::OnceCell::new(),
             account_data: Mark::at(floor),
+            thread_subscriptions: Mark::at(floor),
             to_device: Mark::at(floor),
             device_lists: Mark::at(floor),
             one_time_keys: Mark::default(),

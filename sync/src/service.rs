@@ -112,6 +112,20 @@ impl Sync {
         crate::sliding::serve(&self.inner, request).await
     }
 
+    /// Which threads the user began or ceased to follow: the newest changes up to `from`, or up to
+    /// now, and after `to`. JSON, as `GET …/thread_subscriptions` answers it.
+    pub async fn thread_subscriptions(
+        &self,
+        user: &UserId,
+        from: Option<&str>,
+        to: Option<&str>,
+        limit: usize,
+    ) -> Result<Bytes, SyncError> {
+        let position = |token: Option<&str>| token.map(|token| self.position_of(token)).transpose();
+        let (from, to) = (position(from)?, position(to)?);
+        crate::sliding::thread_subscriptions(&self.inner, user, from, to, limit).await
+    }
+
     /// The position on the log that a token stands for.
     pub fn position_of(&self, token: &str) -> Result<storage::Position, SyncError> {
         // A `pos` of sliding sync is a token behind the version of a connection.

@@ -32,7 +32,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
-pub(crate) use self::interest::Interest;
 use self::{
     answer::{Answer, Ask, compute},
     connections::{Connections, Key, Start, Turn},
@@ -40,6 +39,7 @@ use self::{
     pos::Pos,
     standing::{Standings, new_standings},
 };
+pub(crate) use self::{extensions::threads::page as thread_subscriptions, interest::Interest};
 pub use self::{
     parse::SlidingBodyError,
     request::{Dialect, SlidingBody, SlidingRequest},

@@ -23,6 +23,7 @@ pub(crate) enum Change<'a> {
     OneTimeKeys { device: Option<&'a str> },
     DeviceLists,
     Presence,
+    ThreadSubscriptions,
 }
 
 impl Change<'_> {
@@ -97,6 +98,8 @@ impl Waiter {
             Change::AccountData { event_type } => filter.account_data.wants_type(event_type),
             Change::DeviceLists => self.device.is_some(),
             Change::ToDevice { .. } | Change::OneTimeKeys { .. } => self.is_concerned(change),
+            // `/v3/sync` has no place for them.
+            Change::ThreadSubscriptions => false,
             Change::Presence => filter.presence.wants_type("m.presence"),
         }
     }

@@ -103,6 +103,10 @@ impl Hub {
                 self.receipt_moved(&fact.subject, &receipt, position);
             }
             accounts::stream::ACCOUNT_DATA => self.account_data_changed(fact, position),
+            accounts::stream::THREAD_SUBSCRIPTION => self.with_user(&fact.subject, |user| {
+                user.thread_subscriptions.raise(position);
+                self.wake(user, Change::ThreadSubscriptions);
+            }),
             devices::stream::TO_DEVICE => self.with_user(&fact.subject, |user| {
                 user.to_device.raise(position);
                 let message = devices::stream::ToDeviceFact::decode(&fact.payload);

@@ -2,6 +2,7 @@
 
 mod device;
 mod rooms;
+pub(crate) mod threads;
 
 use std::collections::BTreeSet;
 
@@ -79,6 +80,9 @@ pub(crate) async fn write(
     }
     if let Some((key, reach)) = &asked.typing {
         rooms::typing(context, key, reach, in_scope, &mut extended);
+    }
+    if let Some(limit) = asked.thread_subscriptions {
+        threads::write(context, limit, snapshot, &mut extended).await?;
     }
     match asked.presence {
         Some(key) => tell_presence(context, key, snapshot, newly_met, &mut extended).await?,

@@ -17,6 +17,7 @@ pub(crate) struct Interest {
     to_device: bool,
     e2ee: bool,
     presence: bool,
+    thread_subscriptions: bool,
 }
 
 impl Interest {
@@ -30,6 +31,7 @@ impl Interest {
             to_device: body.extensions.to_device.is_some(),
             e2ee: body.extensions.e2ee,
             presence: body.extensions.presence.is_some(),
+            thread_subscriptions: body.extensions.thread_subscriptions.is_some(),
         }
     }
 
@@ -52,6 +54,7 @@ impl Interest {
             Change::ToDevice { .. } => self.to_device,
             Change::OneTimeKeys { .. } | Change::DeviceLists => self.e2ee,
             Change::Presence => self.presence,
+            Change::ThreadSubscriptions => self.thread_subscriptions,
         }
     }
 }

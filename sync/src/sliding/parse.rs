@@ -27,6 +27,7 @@ const NAME_BYTES_MAX: usize = 255;
 /// "The server may cap this number."
 const TIMELINE_LIMIT_MAX: u64 = 100;
 const TO_DEVICE_LIMIT: u64 = 100;
+const THREADS_LIMIT: u64 = 100;
 
 /// A request that cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -118,11 +119,19 @@ struct JsonExtensions {
     presence: Option<Enabled>,
     #[serde(rename = "im.meridian.presence")]
     own_presence: Option<Enabled>,
+    #[serde(rename = "io.element.msc4308.thread_subscriptions")]
+    thread_subscriptions: Option<Limited>,
 }
 
 #[derive(Deserialize)]
 struct Enabled {
     enabled: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Limited {
+    enabled: Option<bool>,
+    limit: Option<Number>,
 }
 
 #[derive(Deserialize)]
@@ -289,6 +298,7 @@ fn extensions(json: JsonExtensions) -> Result<Extensions, SlidingBodyError> {
         Some(Reach { lists: some(extension.lists), rooms: some(extension.rooms) })
     };
     let to_device = json.to_device.filter(|extension| extension.enabled == Some(true));
+    let threads = json.thread_subscriptions.filter(|extension| extension.enabled == Some(true));
     let presence =
         [("im.meridian.presence", is_on(json.own_presence)), ("presence", is_on(json.presence))];
     Ok(Extensions {
@@ -299,14 +309,21 @@ fn extensions(json: JsonExtensions) -> Result<Extensions, SlidingBodyError> {
         typing: reach(json.typing).map(|reach| ("typing", reach)).or_else(|| {
             reach(json.msc4508_typing).map(|reach| ("org.matrix.msc4508.typing", reach))
         }),
+        thread_subscriptions: threads
+            .map(|threads| limit(threads.limit.as_ref(), THREADS_LIMIT))
+            .transpose()?,
         presence: presence.into_iter().find(|(_, is_on)| *is_on).map(|(key, _)| key),
     })
 }
 
 fn to_device_of(json: JsonToDevice) -> Result<ToDevice, SlidingBodyError> {
-    let limit = json.limit.map(|limit| number(&limit, "limit")).transpose()?;
-    let limit = limit.unwrap_or(TO_DEVICE_LIMIT).clamp(1, TO_DEVICE_LIMIT);
-    Ok(ToDevice { since: json.since, limit: usize::try_from(limit).unwrap_or(1) })
+    Ok(ToDevice { since: json.since, limit: limit(json.limit.as_ref(), TO_DEVICE_LIMIT)? })
+}
+
+/// `max` if there is none.
+fn limit(given: Option<&Number>, max: u64) -> Result<usize, SlidingBodyError> {
+    let given = given.map(|given| number(given, "limit")).transpose()?;
+    Ok(usize::try_from(given.unwrap_or(max).clamp(1, max)).unwrap_or(1))
 }
 
 #[cfg(test)]

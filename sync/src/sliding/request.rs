@@ -69,6 +69,8 @@ pub(crate) struct Extensions {
     pub(crate) typing: Option<(&'static str, Reach)>,
     /// The key under which it was asked for.
     pub(crate) presence: Option<&'static str>,
+    /// How many changes are wanted.
+    pub(crate) thread_subscriptions: Option<usize>,
 }
 
 #[derive(Clone, Debug)]

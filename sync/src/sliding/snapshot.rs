@@ -41,6 +41,7 @@ pub(crate) struct Snapshot {
     /// Newest first.
     pub(crate) entries: Vec<Entry>,
     pub(crate) account_data: Position,
+    pub(crate) thread_subscriptions: Position,
     pub(crate) to_device: Position,
     pub(crate) presence: u64,
     pub(crate) one_time_keys: Position,
@@ -80,6 +81,7 @@ fn look(user: &UserMark, since: Option<&Token>, now: Moment) -> (Snapshot, Posit
         now,
         entries: entries(&memberships),
         account_data: user.account_data.get(),
+        thread_subscriptions: user.thread_subscriptions.get(),
         to_device: user.to_device.get(),
         presence: user.presence.get(),
         one_time_keys: user.one_time_keys.get(),

@@ -239,3 +239,37 @@ async fn presence_is_told_to_who_asks_for_it() {
     let event = &events.expect("presence")[0];
     assert_eq!((&event["sender"], &event["content"]["presence"]), (&json!(bob), &json!("online")));
 }
+
+#[tokio::test]
+async fn threads_that_are_followed() {
+    let world = World::new().await;
+    let ada = world.user("ada").await;
+    let id = world.shared_room(&[&ada]).await;
+    let (one, two) = (world.say(&id, &ada, "one").await, world.say(&id, &ada, "two").await);
+    let key = "io.element.msc4308.thread_subscriptions";
+    let asking = |limit: u64| with(json!({}), key, &json!({"enabled": true, "limit": limit}));
+    let mut slide = Slide::new(&world, &ada);
+    assert!(slide.ask(&asking(9)).await["extensions"].get(key).is_none());
+
+    let subscribe =
+        |root| world.accounts.subscribe_thread(&ada, &id, root, accounts::Subscription::Manual);
+    let body = asking(9);
+    let waiting = slide.wait(&body);
+    let (woken, done) = tokio::join!(waiting, subscribe(&one));
+    done.expect("ada may follow");
+    let thread = &woken["extensions"][key]["subscribed"][id.as_str()][one.as_str()];
+    assert_eq!(thread["automatic"], false);
+    assert!(thread["bump_stamp"].is_u64());
+
+    let before = slide.pos.clone().expect("a pos");
+    subscribe(&two).await.expect("ada may follow");
+    world.accounts.unsubscribe_thread(&ada, &id, &one).await.expect("and cease to");
+    let limited = slide.ask(&asking(1)).await["extensions"][key].take();
+    assert!(limited["unsubscribed"][id.as_str()][one.as_str()].is_object());
+    assert!(limited.get("subscribed").is_none());
+    let from = limited["prev_batch"].as_str().expect("there is more");
+    let page = world.sync.thread_subscriptions(&ada, Some(from), Some(&before), 9).await;
+    let page: Value = serde_json::from_slice(&page.expect("a page")).expect("JSON");
+    assert!(page["subscribed"][id.as_str()][two.as_str()].is_object());
+    assert!(page.get("end").is_none() && page.get("unsubscribed").is_none());
+}
