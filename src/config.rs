@@ -65,6 +65,10 @@ mod tests {
             ("server_name = \"not a name\"", "server_name"),
             ("[tls]\ncertificate = \"a.pem\"", "private_key"),
             ("[login.jwt]\nenabled = true", "secret"),
+            ("[registration]\nrequire_email = true", "[mail]"),
+            ("[mail]\nhost = \"x\"\nfrom = \"a@b.test\"", "public_url"),
+            ("public_url = \"https://x\"\n[mail]\nhost = \"x\"", "from"),
+            ("public_url = \"https://x\"\n[mail]\nhost = \"x\"\nfrom = \"x\"", "from"),
             ("[federation]\ndelegate_to = \"https://x.test\"", "delegate_to"),
         ];
         for (text, mention) in cases {

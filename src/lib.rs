@@ -12,6 +12,7 @@ mod config;
 mod delegation;
 mod health;
 mod identity;
+mod mail;
 mod page;
 mod serve;
 mod telemetry;

@@ -12,7 +12,7 @@ use stdx::{Rng, SharedClock, SystemClock, Tasks};
 use storage::Store;
 
 use self::peers::{Local, Peers};
-use crate::{app_state::AppState, config::Config, delegation, health, identity, page};
+use crate::{app_state::AppState, config::Config, delegation, health, identity, mail, page};
 
 /// A region in this process, without a listener.
 #[derive(Clone)]
@@ -63,6 +63,11 @@ impl Region {
         let peers = Peers::build(config, &identity, &store, &clock)?;
         let rooms = open_rooms(config, &store, &clock, &rng, identity, peers.ports())?;
         peers.know_profiles(&accounts);
+        if let Some(mailer) = config.mailer()? {
+            let name = config.server_name()?;
+            let mailer = mail::SmtpMailer::new(mailer, name, clock.clone(), rng.clone())?;
+            accounts.set_mailer(Arc::new(mailer));
+        }
         let media = open_media(config, &store, &clock, &rng, &tasks).await?;
         peers.know_media(&media);
         tasks.spawn_until_stopped("typing", rooms.clone().expire_typing());

@@ -9,12 +9,15 @@ use quick_cache::sync::Cache;
 use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId, push::Ruleset};
 use stdx::{Rng, SharedClock};
 use storage::Store;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, Semaphore};
 
 use crate::{
     config::Config,
+    email_validation::EmailSessions,
+    identity_servers::IdentityServers,
     jwt_login::JwtVerifier,
     login_tokens::LoginTokens,
+    mail::{MailCounts, Mailer, SENDING_MAX},
     passwords::PasswordHashing,
     profiles::Profile,
     registrations::Registrations,
@@ -54,12 +57,18 @@ pub(crate) struct Inner {
     pub(crate) nonces: Nonces,
     pub(crate) uia: UiaSessions,
     pub(crate) registrations: Registrations,
+    pub(crate) emails: EmailSessions,
+    pub(crate) mail_counts: MailCounts,
+    pub(crate) mails_sending: Semaphore,
+    pub(crate) mailer: OnceLock<Arc<dyn Mailer>>,
+    pub(crate) identity_servers: OnceLock<Arc<dyn IdentityServers>>,
+    /// Adding addresses to accounts, and taking them away. Taken after a user's lock.
+    pub(crate) threepids: Mutex<()>,
     pub(crate) profiles: Cache<OwnedUserId, Arc<Profile>>,
     /// `None` for those who never changed them.
     pub(crate) push_rules: Cache<OwnedUserId, Option<Arc<Ruleset>>>,
     /// Spending registration tokens and changing their number.
     pub(crate) registration_tokens: Mutex<()>,
-    pub(crate) remote_profiles: OnceLock<Arc<dyn RemoteProfiles>>,
     /// `None` until they are counted.
     pub(crate) reports: Mutex<Option<ReportCounts>>,
     pub(crate) remote_profiles: OnceLock<Arc<dyn RemoteProfiles>>,
@@ -100,10 +109,15 @@ impl Accounts {
                 nonces: Nonces::new(),
                 uia: UiaSessions::new(config.uia_lifetime),
                 registrations: Registrations::new(config.uia_lifetime),
+                emails: EmailSessions::new(),
+                mail_counts: MailCounts::new(),
+                mails_sending: Semaphore::new(SENDING_MAX),
+                mailer: OnceLock::new(),
+                identity_servers: OnceLock::new(),
+                threepids: Mutex::default(),
                 profiles: Cache::new(CACHED_PROFILES),
                 push_rules: Cache::new(CACHED_PUSH_RULES),
                 registration_tokens: Mutex::default(),
-                remote_profiles: OnceLock::new(),
                 reports: Mutex::default(),
                 remote_profiles: OnceLock::new(),
                 user_source: OnceLock::new(),

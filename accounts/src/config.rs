@@ -22,6 +22,11 @@ pub struct Config {
     pub registration_shared_secret: Option<Secret>,
     /// `org.matrix.login.jwt`; `None` turns it off.
     pub jwt: Option<JwtLogin>,
+    /// Whoever asks for a mail to a registered address, or to an unknown one, is answered the same;
+    /// the mail says what the matter is.
+    pub hide_email_owners: bool,
+    /// Hosts (with a port where it is not 443) to which a link in a mail may lead on.
+    pub next_link_hosts: Vec<String>,
 }
 
 impl Default for Config {
@@ -33,9 +38,12 @@ impl Default for Config {
             refreshable_access_token_lifetime: Duration::from_secs(15 * 60),
             access_token_lifetime: None,
             login_token_lifetime: Duration::from_secs(2 * 60),
-            uia_lifetime: Duration::from_secs(15 * 60),
+            // Somebody may have to find a mail meanwhile.
+            uia_lifetime: Duration::from_secs(60 * 60),
             registration_shared_secret: None,
             jwt: None,
+            hide_email_owners: true,
+            next_link_hosts: Vec::new(),
         }
     }
 }

@@ -10,9 +10,13 @@
 mod account_data;
 mod accounts;
 mod config;
+mod email_address;
+mod email_validation;
 mod filters;
+mod identity_servers;
 mod jwt_login;
 mod login_tokens;
+mod mail;
 mod moderation;
 mod once;
 mod openid;
@@ -30,6 +34,7 @@ mod store;
 pub mod stream;
 mod tags;
 mod thread_subscriptions;
+mod threepids;
 mod tokens;
 mod uia;
 mod user_source;
@@ -39,9 +44,17 @@ mod users;
 pub use account_data::{AccountDataError, AccountDataEvent};
 pub use accounts::{Accounts, OpenError};
 pub use config::{Config, JwtKey, JwtLogin, Secret};
+pub use email_validation::{
+    ConfirmedEmail, EmailPurpose, EmailTokenError, EmailTokenRequest, ValidatedEmail,
+};
 pub use filters::FilterError;
+pub use identity_servers::{
+    IdentityAnswer, IdentityAuth, IdentityError, IdentityFuture, IdentityRequest, IdentityServer,
+    IdentityServers, KeptInvite, NewThreepidInvite,
+};
 pub use jsonwebtoken::Algorithm as JwtAlgorithm;
 pub use jwt_login::{JwtIdentity, JwtLoginError};
+pub use mail::{Mail, Mailer};
 pub use moderation::Restriction;
 pub use passwords::PasswordError;
 pub use profiles::{Profile, ProfileError};
@@ -56,6 +69,7 @@ pub use sessions::{
 pub use shared_secret::{SharedSecretError, SharedSecretRequest};
 pub use store::StoreError;
 pub use thread_subscriptions::{Subscription, ThreadSubscriptionChange, ThreadSubscriptionError};
+pub use threepids::{AddThreepidError, Threepid};
 pub use uia::{Stage, Uia, UiaDone, UiaError, UiaFlow, UiaInfo, UiaOutcome, UiaRequest};
 pub use user_source::{UserFuture, UserSource};
 pub use username::UsernameError;

@@ -159,6 +159,16 @@ impl Accounts {
         }
     }
 
+    /// Fails, and takes as long as with a user: for a name that leads to nobody.
+    pub async fn check_password_of_nobody(&self, password: &str) -> PasswordError {
+        if password.len() > LENGTH_MAX {
+            return PasswordError::Wrong;
+        }
+        let (password, salt) = (password.as_bytes().to_vec(), self.inner.rng.bytes::<16>());
+        let hashed = self.inner.hashing.run(move || hash(&password, &salt)).await;
+        hashed.err().unwrap_or(PasswordError::Wrong)
+    }
+
     /// `end`: which sessions end with the change.
     pub async fn set_password(
         &self,

@@ -6,6 +6,7 @@ mod profiles;
 mod reports;
 mod sessions;
 mod thread_subscriptions;
+mod threepids;
 
 pub(crate) use account_data::AccountDataRow;
 pub(crate) use identity::{KeyRecord, RegistrationTokenRecord, UserRecord};
@@ -14,6 +15,7 @@ pub(crate) use reports::{ReportKey, ReportRecord};
 pub(crate) use sessions::SessionRecord;
 use storage::Store;
 pub(crate) use thread_subscriptions::ThreadSubscriptionRow;
+pub(crate) use threepids::{BindingKey, ThreepidRecord};
 
 /// The store did not answer or did not accept a write.
 #[derive(Clone, Debug, thiserror::Error)]

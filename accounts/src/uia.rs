@@ -4,11 +4,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use ruma::{OwnedUserId, UserId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::{Accounts, PasswordError, StoreError, once::ShortLived};
+use crate::{
+    Accounts, EmailPurpose, PasswordError, StoreError, ValidatedEmail,
+    email_validation::NotValidated, once::ShortLived,
+};
 
 const SESSIONS_KEPT: usize = 10_000;
 const SESSION_CHARS: usize = 24;
@@ -16,17 +19,14 @@ const SESSION_CHARS: usize = 24;
 const FAILURES_MAX: u32 = 10;
 
 /// A step that this server can ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
-    #[serde(rename = "m.login.dummy")]
     Dummy,
-    #[serde(rename = "m.login.password")]
     Password,
-    #[serde(rename = "m.login.registration_token")]
     RegistrationToken,
-    #[serde(rename = "m.login.terms")]
     Terms,
-    #[serde(rename = "org.matrix.login.jwt")]
+    /// An address that was confirmed for this purpose.
+    EmailIdentity(EmailPurpose),
     Jwt,
 }
 
@@ -81,8 +81,10 @@ pub struct UiaDone {
     pub completed: Vec<Stage>,
     /// To be spent by [`Accounts::register`].
     pub registration_token: Option<String>,
-    /// Who completed the password or JWT stage.
+    /// Who completed the password or JWT stage, or has the address whose stage was completed.
     pub user_id: Option<OwnedUserId>,
+    /// For [`Accounts::register`].
+    pub email: Option<ValidatedEmail>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -125,11 +127,22 @@ struct Auth {
     user: Option<String>,
     password: Option<String>,
     token: Option<String>,
+    threepid_creds: Option<ThreepidCreds>,
 }
 
 #[derive(Deserialize)]
 struct Identifier {
+    #[serde(rename = "type")]
+    kind: Option<String>,
     user: Option<String>,
+    medium: Option<String>,
+    address: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ThreepidCreds {
+    sid: String,
+    client_secret: String,
 }
 
 #[derive(Debug)]
@@ -152,11 +165,17 @@ impl UiaSessions {
 struct StageFailure {
     errcode: &'static str,
     error: String,
+    /// Clients ask again and again whether a mail was answered: that is no guess.
+    is_guess: bool,
 }
 
 impl StageFailure {
+    fn new(errcode: &'static str, error: &str) -> Self {
+        Self { errcode, error: error.to_owned(), is_guess: true }
+    }
+
     fn forbidden(error: &str) -> Self {
-        Self { errcode: "M_FORBIDDEN", error: error.to_owned() }
+        Self::new("M_FORBIDDEN", error)
     }
 }
 
@@ -165,27 +184,34 @@ impl StageFailure {
 struct Proof {
     user_id: Option<OwnedUserId>,
     registration_token: Option<String>,
+    email: Option<ValidatedEmail>,
 }
 
 impl Stage {
-    fn parse(name: &str) -> Option<Self> {
-        Some(match name {
-            "m.login.dummy" => Self::Dummy,
-            "m.login.password" => Self::Password,
-            "m.login.registration_token" => Self::RegistrationToken,
-            "m.login.terms" => Self::Terms,
-            "org.matrix.login.jwt" => Self::Jwt,
-            _ => return None,
-        })
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dummy => "m.login.dummy",
+            Self::Password => "m.login.password",
+            Self::RegistrationToken => "m.login.registration_token",
+            Self::Terms => "m.login.terms",
+            Self::EmailIdentity(_) => "m.login.email.identity",
+            Self::Jwt => "org.matrix.login.jwt",
+        }
+    }
+}
+
+impl Serialize for Stage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 
 impl Uia<'_> {
-    /// Stages are completed in the order of a flow.
-    fn allows(&self, stage: Stage, completed: &[Stage]) -> bool {
-        let next =
-            |flow: &&[Stage]| flow.iter().find(|stage| !completed.contains(stage)) == Some(&stage);
-        self.flows.iter().any(next)
+    /// The stage of this name, if it may be completed now: stages are completed in the order of a
+    /// flow.
+    fn next(&self, name: &str, completed: &[Stage]) -> Option<Stage> {
+        let next = |flow: &&[Stage]| flow.iter().find(|stage| !completed.contains(stage)).copied();
+        self.flows.iter().filter_map(next).find(|stage| stage.name() == name)
     }
 
     fn is_complete(&self, completed: &[Stage]) -> bool {
@@ -194,7 +220,7 @@ impl Uia<'_> {
 
     fn info(self, session: &str, completed: Vec<Stage>, failure: Option<StageFailure>) -> UiaInfo {
         let (errcode, error) = match failure {
-            Some(StageFailure { errcode, error }) => (Some(errcode), Some(error)),
+            Some(StageFailure { errcode, error, .. }) => (Some(errcode), Some(error)),
             None => (None, None),
         };
         UiaInfo {
@@ -227,19 +253,18 @@ impl Accounts {
         let (Some(auth), Some(stage_name)) = (&auth, stage_name) else {
             return Ok(UiaOutcome::Incomplete(offer.info(&session, completed, None)));
         };
-        let attempted = match Stage::parse(stage_name) {
-            Some(stage) if offer.allows(stage, &completed) => {
-                self.attempt(stage, &request, auth).await?.map(|proof| (stage, proof))
+        let attempted = match offer.next(stage_name, &completed) {
+            Some(stage) => self.attempt(stage, &request, auth).await?.map(|proof| (stage, proof)),
+            None => {
+                Err(StageFailure::new("M_UNRECOGNIZED", "this stage is not the next of any flow"))
             }
-            Some(_) | None => Err(StageFailure {
-                errcode: "M_UNRECOGNIZED",
-                error: "this stage is not the next of any flow".to_owned(),
-            }),
         };
         match attempted {
             Ok((stage, proof)) => self.complete_stage(offer, &session, stage, proof),
             Err(failure) => {
-                self.count_failure(&session);
+                if failure.is_guess {
+                    self.count_failure(&session);
+                }
                 Ok(UiaOutcome::Incomplete(offer.info(&session, completed, Some(failure))))
             }
         }
@@ -300,6 +325,7 @@ impl Accounts {
             }
             done.user_id = proof.user_id.or(done.user_id.take());
             done.registration_token = proof.registration_token.or(done.registration_token.take());
+            done.email = proof.email.or(done.email.take());
             done.completed.clone()
         });
         let completed = completed.ok_or(UiaError::UnknownSession)?;
@@ -325,12 +351,13 @@ impl Accounts {
                 if self.is_registration_token_valid(&token).await? {
                     Ok(Ok(Proof { registration_token: Some(token), ..Proof::default() }))
                 } else {
-                    Ok(Err(StageFailure {
-                        errcode: "M_UNAUTHORIZED",
-                        error: "the registration token is not valid".to_owned(),
-                    }))
+                    Ok(Err(StageFailure::new(
+                        "M_UNAUTHORIZED",
+                        "the registration token is not valid",
+                    )))
                 }
             }
+            Stage::EmailIdentity(purpose) => self.attempt_email(purpose, request, auth).await,
             Stage::Jwt => Ok(self.attempt_jwt(request, auth)),
         }
     }
@@ -341,8 +368,7 @@ impl Accounts {
         auth: &Auth,
     ) -> Result<Result<Proof, StageFailure>, UiaError> {
         let wrong = || Ok(Err(StageFailure::forbidden("the user name or the password is wrong")));
-        let named = auth.identifier.as_ref().and_then(|identifier| identifier.user.as_ref());
-        let user_id = named.or(auth.user.as_ref()).and_then(|user| self.user_id(user));
+        let user_id = self.named_user(auth).await?;
         let (Some(user_id), Some(password)) = (user_id, &auth.password) else { return wrong() };
         // The password of somebody else proves nothing, right or wrong.
         if request.user_id.is_some_and(|expected| expected != user_id) {
@@ -350,16 +376,69 @@ impl Accounts {
         }
         match self.check_password(&user_id, password).await {
             Ok(user) => Ok(Ok(Proof { user_id: Some(user.user_id), ..Proof::default() })),
-            Err(PasswordError::Deactivated) => Ok(Err(StageFailure {
-                errcode: "M_USER_DEACTIVATED",
-                error: "the account has been deactivated".to_owned(),
-            })),
+            Err(PasswordError::Deactivated) => {
+                Ok(Err(StageFailure::new("M_USER_DEACTIVATED", "the account has been deactivated")))
+            }
             Err(PasswordError::Busy) => Err(UiaError::Busy),
             Err(PasswordError::Store(error)) => Err(error.into()),
             Err(PasswordError::Wrong | PasswordError::TooShort(_) | PasswordError::TooLong(_)) => {
                 wrong()
             }
         }
+    }
+
+    async fn named_user(&self, auth: &Auth) -> Result<Option<OwnedUserId>, StoreError> {
+        match &auth.identifier {
+            Some(identifier) if identifier.kind.as_deref() == Some("m.id.thirdparty") => {
+                let (Some(medium), Some(address)) = (&identifier.medium, &identifier.address)
+                else {
+                    return Ok(None);
+                };
+                self.threepid_owner(medium, address).await
+            }
+            identifier => {
+                let named = identifier.as_ref().and_then(|identifier| identifier.user.as_ref());
+                Ok(named.or(auth.user.as_ref()).and_then(|user| self.user_id(user)))
+            }
+        }
+    }
+
+    /// What was confirmed by mail is spent here, so that it proves one thing once.
+    async fn attempt_email(
+        &self,
+        purpose: EmailPurpose,
+        request: &UiaRequest<'_>,
+        auth: &Auth,
+    ) -> Result<Result<Proof, StageFailure>, UiaError> {
+        let failed = |error| Ok(Err(StageFailure::new("M_THREEPID_AUTH_FAILED", error)));
+        let Some(ThreepidCreds { sid, client_secret }) = &auth.threepid_creds else {
+            return failed("the stage needs `threepid_creds`");
+        };
+        let email = match self.validated_email(sid, client_secret, purpose) {
+            Ok(email) => email,
+            Err(NotValidated::Unknown) => return failed("there is no such validation"),
+            Err(NotValidated::Pending) => {
+                let error = "the mail has not been answered";
+                let failure = StageFailure::new("M_THREEPID_AUTH_FAILED", error);
+                return Ok(Err(StageFailure { is_guess: false, ..failure }));
+            }
+        };
+        let user_id = match purpose {
+            EmailPurpose::Register | EmailPurpose::AddToAccount => None,
+            EmailPurpose::ResetPassword => {
+                let Some(owner) = self.owner_of_email(&email).await? else {
+                    return failed("no account has the address");
+                };
+                if request.user_id.is_some_and(|expected| expected != owner) {
+                    return Err(UiaError::OtherUser);
+                }
+                Some(owner)
+            }
+        };
+        if !self.spend_email_session(sid) {
+            return failed("there is no such validation");
+        }
+        Ok(Ok(Proof { user_id, email: Some(email), ..Proof::default() }))
     }
 
     fn attempt_jwt(&self, request: &UiaRequest<'_>, auth: &Auth) -> Result<Proof, StageFailure> {

@@ -4,8 +4,9 @@ use ruma::{OwnedUserId, UserId};
 use storage::CommitError;
 
 use crate::{
-    Accounts, EndSessions, StoreError, UsernameError,
+    Accounts, EndSessions, StoreError, UsernameError, ValidatedEmail,
     store::{ProfileRecord, UserRecord},
+    threepids::EMAIL,
     username,
 };
 
@@ -71,6 +72,8 @@ pub enum RegisterError {
     Password(#[from] crate::PasswordError),
     #[error("the registration token is not valid")]
     RegistrationToken,
+    #[error("the email address is that of another account")]
+    EmailInUse,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -83,6 +86,13 @@ fn first_profile(user_id: &UserId, guest: bool) -> ProfileRecord {
         profile.fields.insert("displayname".to_owned(), name);
     }
     profile
+}
+
+/// What became of a name, and of an address.
+enum Created {
+    Yes,
+    NameTaken,
+    EmailTaken,
 }
 
 impl Accounts {
@@ -118,13 +128,15 @@ impl Accounts {
             created_ts: inner.clock.now_ms(),
             ..UserRecord::default()
         };
-        if self.create_user(&user_id, &record).await? {
-            return Ok(User::new(&user_id, &record));
-        }
+        let taken = match self.create_user(&user_id, &record, user.email).await? {
+            Created::Yes => return Ok(User::new(&user_id, &record)),
+            Created::NameTaken => RegisterError::UserInUse,
+            Created::EmailTaken => RegisterError::EmailInUse,
+        };
         if let Some(token) = user.registration_token {
             self.give_back_registration_token(token).await?;
         }
-        Err(RegisterError::UserInUse)
+        Err(taken)
     }
 
     /// Makes an account of a guest, who keeps their name and rooms. Their sessions end, since a
@@ -154,24 +166,37 @@ impl Accounts {
         Ok(User::new(user_id, &record))
     }
 
-    /// `false` if the name is taken.
-    async fn create_user(&self, user_id: &UserId, record: &UserRecord) -> Result<bool, StoreError> {
+    async fn create_user(
+        &self,
+        user_id: &UserId,
+        record: &UserRecord,
+        email: Option<&ValidatedEmail>,
+    ) -> Result<Created, StoreError> {
         let store = &self.inner.store;
         let created = {
             // A record that is going to be refused must not be seen by those who read ahead.
             let _lock = self.inner.lock(user_id).await;
             if store.latest_user(user_id).await?.is_some() {
-                return Ok(false);
+                return Ok(Created::NameTaken);
+            }
+            let _threepids = self.inner.threepids.lock().await;
+            let mut threepid = None;
+            if let Some(email) = email {
+                if store.latest_threepid(EMAIL, &email.address).await?.is_some() {
+                    return Ok(Created::EmailTaken);
+                }
+                threepid = Some((email.address.as_str(), self.threepid_record(user_id, email)));
             }
             let profile = first_profile(user_id, record.guest);
-            let created = store.create_user(user_id, record, &profile).map_err(StoreError::from)?;
+            let created = store.create_user(user_id, record, &profile, threepid.as_ref());
+            let created = created.map_err(StoreError::from)?;
             // Nobody of this name was there, and somebody may have looked.
             self.inner.profiles.remove(user_id);
             created
         };
         match created.await {
-            Ok(_) => Ok(true),
-            Err(CommitError::Condition) => Ok(false),
+            Ok(_) => Ok(Created::Yes),
+            Err(CommitError::Condition) => Ok(Created::NameTaken),
             Err(error) => Err(StoreError::from(error)),
         }
     }
@@ -190,12 +215,13 @@ impl Accounts {
         Ok(record.map(|record| User::new(user_id, &record)))
     }
 
-    /// Ends the account and all its sessions. The name stays taken. `erase` forgets the profile.
+    /// Ends the account and all its sessions, and forgets its addresses. The name stays taken.
+    /// `erase` forgets the profile.
     /// `false` if there is no such user.
     pub async fn deactivate(&self, user_id: &UserId, erase: bool) -> Result<bool, StoreError> {
         let inner = &self.inner;
         let mut erased = None;
-        let ended = {
+        let (forgotten, ended) = {
             let _lock = inner.lock(user_id).await;
             let Some(mut record) = inner.store.latest_user(user_id).await? else {
                 return Ok(false);
@@ -208,10 +234,11 @@ impl Accounts {
                 let empty = ProfileRecord::default();
                 erased = Some(inner.store.put_profile(user_id, &empty, "displayname")?);
             }
-            self.submit_epoch(user_id, record, EndSessions::All)?
+            let forgotten = self.submit_forgetting_threepids(user_id).await?;
+            (forgotten, self.submit_epoch(user_id, record, EndSessions::All)?)
         };
-        if let Some(erased) = erased {
-            erased.await?;
+        for earlier in erased.into_iter().chain(forgotten) {
+            earlier.await?;
         }
         ended.await?;
         Ok(true)

@@ -52,13 +52,21 @@ pub struct Registration {
     pub enabled: bool,
     pub require_token: bool,
     pub guests: bool,
+    /// An email address has to be confirmed; counts only where mails are sent.
+    pub require_email: bool,
     /// A link to terms that have to be accepted.
     pub terms_url: Option<String>,
 }
 
 impl Default for Registration {
     fn default() -> Self {
-        Self { enabled: true, require_token: false, guests: false, terms_url: None }
+        Self {
+            enabled: true,
+            require_token: false,
+            guests: false,
+            require_email: false,
+            terms_url: None,
+        }
     }
 }
 
@@ -88,6 +96,8 @@ pub struct RateLimits {
     pub invite: Rate,
     /// Rooms created or upgraded, per user.
     pub room_creation: Rate,
+    /// Mails asked for, per address.
+    pub mail: Rate,
     /// Every other endpoint that the specification marks as rate-limited, per user or address.
     pub other: Rate,
 }
@@ -104,6 +114,7 @@ impl Default for RateLimits {
             join: rate(5.0, 200),
             invite: rate(5.0, 200),
             room_creation: rate(2.0, 200),
+            mail: rate(0.05, 10),
             other: rate(100.0, 1_000),
         }
     }

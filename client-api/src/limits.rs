@@ -25,6 +25,8 @@ pub(crate) enum Action {
     Join,
     Invite,
     RoomCreation,
+    /// Mails, which cost more than an answer and have a reader who did not ask.
+    Mail,
     Other,
 }
 
@@ -42,7 +44,7 @@ pub(crate) struct Limits {
     enabled: bool,
     /// Accounts for which too many log-ins failed, and until when none is tried.
     blocked: Mutex<HashMap<String, Instant>>,
-    limiters: [Limiter; 8],
+    limiters: [Limiter; 9],
 }
 
 fn limiter(rate: Rate) -> Limiter {
@@ -65,6 +67,7 @@ impl Limits {
             rates.join,
             rates.invite,
             rates.room_creation,
+            rates.mail,
             rates.other,
         ];
         Self { enabled: rates.enabled, blocked: Mutex::default(), limiters: by_action.map(limiter) }

@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 use ruma::OwnedServerName;
 
 use super::section::section;
+use crate::mail;
 
 section! {
     /// Meridian's configuration. Every line that starts with `#=` shows a default; take away the
@@ -30,6 +31,7 @@ section! {
         federation: Federation,
         registration: Registration,
         login: Login,
+        mail: Mail,
         rooms: Rooms,
         media: Media,
         presence: Presence,
@@ -75,6 +77,8 @@ section! {
         enabled: bool = true,
         /// Ask for a registration token (see `meridian token create`).
         require_token: bool = false,
+        /// Ask for an email address that is confirmed by a mail; see `[mail]`.
+        require_email: bool = false,
         /// Whether guests may register.
         guests: bool = false,
         /// For tools that register users with a secret at `/_synapse/admin/v1/register`.
@@ -145,6 +149,30 @@ section! {
 }
 
 section! {
+    /// Mails by which users confirm their addresses and reset their passwords. They lead to
+    /// `public_url`. Without a `host` none are sent.
+    pub struct Mail {
+        /// The mail server (SMTP).
+        host: Option<String> = None,
+        /// Its port: 587 for "starttls", 465 for "tls".
+        port: u16 = 587,
+        /// "starttls", "tls", or "none" for a mail server on this machine.
+        security: String = "starttls".to_owned(),
+        /// What to log in with there, if it asks for that.
+        username: Option<String> = None,
+        /// The password that goes with it.
+        password: Option<String> = None,
+        /// The sender, such as "Example <noreply@example.org>".
+        from: Option<String> = None,
+        /// Whether whoever asks for a mail is told that an account has the address, or that none
+        /// has. Else only the mail says so.
+        reveal_accounts: bool = false,
+        /// Hosts of clients, such as "app.example.org", to which a link in a mail may lead on.
+        next_link_hosts: Vec<String> = Vec::new(),
+    }
+}
+
+section! {
     /// Rooms.
     pub struct Rooms {
         /// The version of rooms that are created without naming one.
@@ -199,14 +227,6 @@ section! {
 }
 
 section! {
-    /// Application services: bridges and bots.
-    pub struct Appservices {
-        /// Their registrations, YAML files as they generate them.
-        registrations: Vec<PathBuf> = Vec::new(),
-    }
-}
-
-section! {
     /// The HTTP edge.
     pub struct Http {
         /// The largest request body, in MiB.
@@ -248,6 +268,8 @@ section! {
         invite: (f64, u32) = (5.0, 200),
         /// Rooms created or upgraded, per user.
         room_creation: (f64, u32) = (2.0, 200),
+        /// Mails asked for, per address.
+        mail: (f64, u32) = (0.05, 10),
         /// Everything else that is limited, per user or address.
         other: (f64, u32) = (100.0, 1000),
     }
@@ -296,6 +318,7 @@ impl Config {
             self.logging.format
         );
         self.accounts()?;
+        self.mailer()?;
         self.federation()?;
         self.delegate_to()?;
         self.appservices()?;
@@ -339,6 +362,7 @@ impl Config {
             registration: client_api::Registration {
                 enabled: self.registration.enabled,
                 require_token: self.registration.require_token,
+                require_email: self.registration.require_email,
                 guests: self.registration.guests,
                 terms_url: self.registration.terms_url.clone(),
             },
@@ -353,6 +377,7 @@ impl Config {
                 join: rate(rates.join),
                 invite: rate(rates.invite),
                 room_creation: rate(rates.room_creation),
+                mail: rate(rates.mail),
                 other: rate(rates.other),
             },
             trusted_proxies: client_api::TrustedProxies(proxies.collect::<anyhow::Result<_>>()?),
@@ -410,6 +435,8 @@ impl Config {
                 .as_ref()
                 .map(|secret| accounts::Secret::new(secret.as_bytes())),
             jwt: self.login.jwt.to_login()?,
+            hide_email_owners: !self.mail.reveal_accounts,
+            next_link_hosts: self.mail.next_link_hosts.clone(),
             ..accounts::Config::default()
         })
     }
@@ -422,6 +449,29 @@ impl Config {
             appservice::Registration::parse(&text, &server_name).with_context(about)
         };
         self.appservices.registrations.iter().map(read).collect()
+    }
+
+    /// `None` if no mails are sent.
+    pub(crate) fn mailer(&self) -> anyhow::Result<Option<mail::Config>> {
+        let section = &self.mail;
+        let Some(host) = &section.host else {
+            ensure!(!self.registration.require_email, "[registration] `require_email` needs [mail]");
+            return Ok(None);
+        };
+        ensure!(self.public_url.is_some(), "[mail] needs a `public_url` for its links to lead to");
+        ensure!(
+            section.username.is_some() == section.password.is_some(),
+            "[mail] needs both `username` and `password`, or neither"
+        );
+        let from = section.from.as_deref().context("[mail] needs a sender, `from`")?;
+        let credentials = section.username.clone().zip(section.password.clone());
+        Ok(Some(mail::Config {
+            host: host.clone(),
+            port: section.port,
+            security: section.security.parse()?,
+            credentials,
+            from: from.parse().with_context(|| format!("[mail] `from`: {from:?}"))?,
+        }))
     }
 
     pub(crate) fn presence(&self) -> presence::Config {

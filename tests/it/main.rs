@@ -14,6 +14,7 @@ mod event_size;
 mod joins;
 mod keys;
 mod legacy;
+mod mails;
 mod media;
 mod moderation;
 mod openid;

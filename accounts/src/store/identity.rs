@@ -7,7 +7,9 @@ use storage::{Batch, CommitError, First, Pending, Range, Table, Versioned};
 use super::{
     AccountStore, StoreError,
     profiles::{ProfileRecord, ProfilesTable},
+    threepids::{ThreepidRecord, put_threepid},
 };
+use crate::threepids::EMAIL;
 
 /// There are few registration tokens and keys: each kind has one partition.
 const ONLY: u8 = 0;
@@ -140,11 +142,15 @@ impl AccountStore {
         user_id: &UserId,
         record: &UserRecord,
         profile: &ProfileRecord,
+        email: Option<&(&str, ThreepidRecord)>,
     ) -> Result<Pending, CommitError> {
         let mut batch = Batch::new();
         batch.if_absent::<UsersTable>(&user_id, ());
         batch.put::<UsersTable>(&user_id, (), record);
         batch.put::<ProfilesTable>(&user_id, (), profile);
+        if let Some((address, threepid)) = email {
+            put_threepid(&mut batch, EMAIL, address, threepid);
+        }
         self.0.submit(batch)
     }
 

@@ -1,6 +1,7 @@
 //! Accounts on the memory engine: races, ends that take effect, rotation, and what users keep.
 
 mod account_data;
+mod emails;
 mod jwt_login;
 mod passwords;
 mod profiles;

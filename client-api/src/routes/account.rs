@@ -2,11 +2,13 @@
 //!
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#account-registration-and-management
 
+mod email;
+mod password;
 mod register;
 mod third_party;
 
 use accounts::{
-    Accounts, EndSessions, NewUser, RegisterError, SharedSecretRequest, Stage, UsernameError,
+    Accounts, NewUser, RegisterError, SharedSecretRequest, Stage, Threepid, UsernameError,
 };
 use axum::{
     Router,
@@ -31,7 +33,7 @@ use crate::{
     error::Error,
     extract::{Authed, AuthedRaw, Open, OpenRaw, json, json_or_default},
     gate::Gate,
-    respond::{Empty, Matrix, RawJson},
+    respond::{Matrix, RawJson},
     uia::{self, Challenge},
 };
 
@@ -47,6 +49,7 @@ where
         .endpoint::<check_registration_token_validity::v1::Request, _, _>(
             check_registration_token_validity,
         )
+        .merge(email::router())
         .merge(third_party::router())
         .endpoint::<get_username_availability::v3::Request, _, _>(get_username_availability)
         .endpoint::<whoami::v3::Request, _, _>(whoami)
@@ -58,7 +61,7 @@ where
         let base = format!("/_matrix/client/{version}");
         router = router
             .route(&format!("{base}/register"), post(register::register))
-            .route(&format!("{base}/account/password"), post(change_password))
+            .route(&format!("{base}/account/password"), post(password::change_password))
             .route(&format!("{base}/account/deactivate"), post(deactivate));
     }
     router
@@ -144,50 +147,6 @@ async fn whoami(
     })
 }
 
-async fn change_password(
-    State(accounts): State<Accounts>,
-    State(devices): State<Devices>,
-    AuthedRaw { session, parts, body, .. }: AuthedRaw,
-) -> Result<Empty, Error> {
-    #[derive(Deserialize)]
-    struct Body {
-        new_password: Option<String>,
-        #[serde(default = "yes")]
-        logout_devices: bool,
-        auth: Option<Box<RawValue>>,
-    }
-    fn yes() -> bool {
-        true
-    }
-    let body: Body = json(&body)?;
-    if let Some(password) = &body.new_password {
-        accounts.check_password_policy(password)?;
-    }
-    let challenge = Challenge {
-        method: &parts.method,
-        path: parts.uri.path(),
-        session: Some(&session),
-        target: "",
-        flows: &[&[Stage::Password]],
-        auth: body.auth.as_deref(),
-    };
-    uia::require(&accounts, challenge).await?;
-    let password =
-        body.new_password.ok_or_else(|| Error::missing_param("new_password is missing"))?;
-    let ended = if body.logout_devices {
-        for device in devices.list(&session.user_id).await? {
-            if device.device_id != session.device_id {
-                delete_device(&accounts, &devices, &session.user_id, &device.device_id).await?;
-            }
-        }
-        EndSessions::AllExcept(session.id)
-    } else {
-        EndSessions::None
-    };
-    accounts.set_password(&session.user_id, &password, ended).await?;
-    Ok(Empty)
-}
-
 async fn deactivate(
     State(accounts): State<Accounts>,
     State(devices): State<Devices>,
@@ -199,6 +158,7 @@ async fn deactivate(
         auth: Option<Box<RawValue>>,
         #[serde(default)]
         erase: bool,
+        id_server: Option<String>,
     }
     let body: Body = json_or_default(&body)?;
     let challenge = Challenge {
@@ -213,18 +173,27 @@ async fn deactivate(
     if !session.guest && session.appservice.is_none() {
         uia::require(&accounts, challenge).await?;
     }
-    close_account(&accounts, &devices, &rooms, &session.user_id, body.erase).await?;
-    Ok(RawJson(json!({ "id_server_unbind_result": "no-support" }).to_string().into()))
+    let threepids = accounts.threepids(&session.user_id).await?;
+    let user_id = &session.user_id;
+    let mut unbound = close_account(&accounts, &devices, &rooms, user_id, body.erase).await?;
+    if let Some(server) = &body.id_server {
+        for Threepid { medium, address, .. } in &threepids {
+            let done = accounts.unbind_threepid(user_id, Some(server), medium, address).await;
+            unbound &= done.unwrap_or(false);
+        }
+    }
+    Ok(third_party::unbind_result(unbound))
 }
 
-/// Ends an account: its sessions first, so that nothing is added while its rooms are left.
+/// Ends an account: its sessions first, so that nothing is added while its rooms are left. `false`
+/// if an identity server does not let go of an address.
 pub async fn close_account(
     accounts: &Accounts,
     devices: &Devices,
     rooms: &Rooms,
     user_id: &UserId,
     erase: bool,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     accounts.deactivate(user_id, erase).await?;
     if erase {
         accounts.erase_account_data(user_id).await?;
@@ -245,7 +214,7 @@ pub async fn close_account(
             tracing::warn!(room.id = %room.room_id, %error, "a deactivated user is still in a room");
         }
     }
-    Ok(())
+    Ok(accounts.unbind_all_threepids(user_id).await?)
 }
 
 /// Logs a device out and deletes it. The tokens go first.
@@ -280,6 +249,7 @@ impl From<RegisterError> for Error {
             RegisterError::UserInUse => bad("M_USER_IN_USE"),
             RegisterError::Password(error) => error.into(),
             RegisterError::RegistrationToken => Self::forbidden(text),
+            RegisterError::EmailInUse => bad("M_THREEPID_IN_USE"),
             RegisterError::Store(error) => error.into(),
         }
     }

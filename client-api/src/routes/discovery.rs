@@ -2,6 +2,7 @@
 //!
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#capabilities-negotiation
 
+use accounts::Accounts;
 use axum::{
     Router,
     extract::{FromRef, State},
@@ -25,6 +26,7 @@ const VERSIONS: &[&str] = &[
 pub(super) fn router<S>() -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
+    Accounts: FromRef<S>,
     Gate: FromRef<S>,
     Rooms: FromRef<S>,
 {
@@ -68,6 +70,7 @@ async fn discover_homeserver(State(gate): State<Gate>) -> Result<RawJson, Error>
 
 async fn get_capabilities(
     State(gate): State<Gate>,
+    State(accounts): State<Accounts>,
     State(rooms): State<Rooms>,
     Authed { session, .. }: Authed<get_capabilities::v3::Request>,
 ) -> RawJson {
@@ -83,7 +86,7 @@ async fn get_capabilities(
             },
             "m.set_displayname": { "enabled": true },
             "m.set_avatar_url": { "enabled": true },
-            "m.3pid_changes": { "enabled": false },
+            "m.3pid_changes": { "enabled": accounts.sends_mail() },
             "m.get_login_token": { "enabled": true },
             "m.profile_fields": { "enabled": true },
             "m.forget_forced_upon_leave": { "enabled": false },

@@ -71,8 +71,10 @@ async fn get_login_types(State(gate): State<Gate>, State(accounts): State<Accoun
 struct Login {
     r#type: String,
     identifier: Option<Identifier>,
-    /// Deprecated for `identifier`, still sent.
+    /// Deprecated for `identifier`, still sent, as are `medium` and `address`.
     user: Option<String>,
+    medium: Option<String>,
+    address: Option<String>,
     password: Option<String>,
     token: Option<String>,
     device_id: Option<OwnedDeviceId>,
@@ -85,12 +87,26 @@ struct Login {
 struct Identifier {
     r#type: String,
     user: Option<String>,
+    medium: Option<String>,
+    address: Option<String>,
 }
 
 impl Login {
+    /// The medium and the address of a third-party identifier.
+    fn threepid(&self) -> Option<(&str, &str)> {
+        let (medium, address) = match &self.identifier {
+            Some(Identifier { r#type, medium, address, .. }) if r#type == "m.id.thirdparty" => {
+                (medium, address)
+            }
+            Some(_) => return None,
+            None => (&self.medium, &self.address),
+        };
+        Some((medium.as_deref()?, address.as_deref()?))
+    }
+
     fn user(&self) -> Result<&str, Error> {
         match &self.identifier {
-            Some(Identifier { r#type, user: Some(user) }) if r#type == "m.id.user" => Ok(user),
+            Some(Identifier { r#type, user: Some(user), .. }) if r#type == "m.id.user" => Ok(user),
             Some(Identifier { r#type, .. }) if r#type != "m.id.user" => Err(Error::new(
                 StatusCode::BAD_REQUEST,
                 "M_UNKNOWN",
@@ -140,10 +156,27 @@ async fn login(
 }
 
 async fn password_login(gate: &Gate, accounts: &Accounts, login: &Login) -> Result<User, Error> {
-    let name = login.user()?;
-    let password =
-        login.password.as_deref().ok_or_else(|| Error::missing_param("The password is missing"))?;
-    let user_id = accounts.user_id(name).ok_or_else(wrong_password)?;
+    let password = || {
+        let password = login.password.as_deref();
+        password.ok_or_else(|| Error::missing_param("The password is missing"))
+    };
+    let (user_id, password) = match login.threepid() {
+        Some((medium, address)) => {
+            let password = password()?;
+            let Some(owner) = accounts.threepid_owner(medium, address).await? else {
+                return Err(match accounts.check_password_of_nobody(password).await {
+                    PasswordError::Wrong => wrong_password(),
+                    other => other.into(),
+                });
+            };
+            (owner, password)
+        }
+        None => {
+            let name = login.user()?;
+            let password = password()?;
+            (accounts.user_id(name).ok_or_else(wrong_password)?, password)
+        }
+    };
     gate.may_log_in(user_id.as_str())?;
     match accounts.check_password(&user_id, password).await {
         Ok(user) => Ok(user),

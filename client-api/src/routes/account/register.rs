@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use accounts::{Accounts, NewUser, Stage, UiaDone, UiaOutcome, User};
+use accounts::{Accounts, EmailPurpose, NewUser, Stage, UiaDone, UiaOutcome, User};
 use axum::extract::State;
 use devices::Devices;
 use http::request::Parts;
@@ -173,12 +173,19 @@ impl Registrar<'_> {
         }
         let done = self.authenticate(body, said).await?;
         let user = match guest {
-            Some(guest) => accounts.upgrade_guest(&guest, body.password.as_deref()).await?,
+            Some(guest) => {
+                let user = accounts.upgrade_guest(&guest, body.password.as_deref()).await?;
+                if let Some(email) = &done.email {
+                    accounts.add_email(&user.user_id, email).await?;
+                }
+                user
+            }
             None => {
                 let new = NewUser {
                     localpart: body.username.as_deref(),
                     password: body.password.as_deref(),
                     registration_token: done.registration_token.as_deref(),
+                    email: done.email.as_ref(),
                     ..NewUser::default()
                 };
                 accounts.register(new).await?
@@ -229,15 +236,23 @@ impl Registrar<'_> {
             flow.push(Stage::Terms);
             params.insert("m.login.terms".to_owned(), terms(url)?);
         }
-        if flow.is_empty() {
+        let mut by_mail = flow.clone();
+        by_mail.push(Stage::EmailIdentity(EmailPurpose::Register));
+        // With a stage of its own neither flow is the beginning of the other.
+        if flow.is_empty() || self.accounts.sends_mail() {
             flow.push(Stage::Dummy);
         }
+        let flows: &[&[Stage]] = match self.accounts.sends_mail() {
+            true if registration.require_email => &[&by_mail],
+            true => &[&flow, &by_mail],
+            false => &[&flow],
+        };
         let challenge = Challenge {
             method: &self.parts.method,
             path: self.parts.uri.path(),
             session: None,
             target: "",
-            flows: &[&flow],
+            flows,
             auth: body.auth.as_deref(),
         };
         match uia::ask(self.accounts, challenge, params).await? {
