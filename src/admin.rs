@@ -127,8 +127,8 @@ async fn dead_pushes(state: &AppState, limit: usize) -> anyhow::Result<String> {
     }
     let line = |(ts, letter): &(u64, push::DeadLetter)| {
         let event = letter.event_id.as_ref().map_or("counts", |event_id| event_id.as_str());
-        let push::DeadLetter { user_id, app_id, room_id, url, reason, .. } = letter;
-        format!("{ts} {user_id} {app_id} {room_id} {event} {url} ({reason})")
+        let push::DeadLetter { user_id, app_id, room_id, gateway, reason, .. } = letter;
+        format!("{ts} {user_id} {app_id} {room_id} {event} {gateway} ({reason})")
     };
     Ok(dead.iter().map(line).collect::<Vec<_>>().join("\n"))
 }

@@ -34,9 +34,7 @@ impl Gateways {
         Self { in_flight, known: Mutex::default() }
     }
 
-    pub(crate) fn at(&self, url: &str) -> Arc<State> {
-        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-        let host = rest.split(['/', '?']).next().unwrap_or_default().to_ascii_lowercase();
+    pub(crate) fn at(&self, host: String) -> Arc<State> {
         let mut known = self.known.lock();
         if known.len() >= GATEWAYS_KEPT && !known.contains_key(&host) {
             known.retain(|_, state| Arc::strong_count(state) > 1);

@@ -66,6 +66,13 @@ impl Pusher {
         self.data.get("url").and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// Where that is, without what may be a secret.
+    pub(crate) fn gateway_host(&self) -> String {
+        let url = self.url();
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        rest.split(['/', '?']).next().unwrap_or_default().to_ascii_lowercase()
+    }
+
     /// Whether the gateway is told ids only.
     pub(crate) fn is_event_id_only(&self) -> bool {
         self.data.get("format").and_then(Value::as_str) == Some("event_id_only")

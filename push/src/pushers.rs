@@ -112,7 +112,10 @@ impl Push {
         let removed = match inner.registry.current(pusher) {
             Some(current) => self.remove(&current).await,
             // What came in while it was removed.
-            None => inner.outbox.clear(pusher.id).await.map_err(PusherError::from),
+            None => {
+                inner.queues.forget(pusher.id);
+                inner.outbox.clear(pusher.id).await.map_err(PusherError::from)
+            }
         };
         if let Err(error) = removed {
             tracing::error!(%error, "a pusher cannot be removed");

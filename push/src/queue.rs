@@ -161,7 +161,7 @@ impl Push {
                 self.settle(&pusher, position);
                 return Outcome::Done;
             };
-            let gateway = inner.gateways.at(pusher.url());
+            let gateway = inner.gateways.at(pusher.gateway_host());
             let reason = match self.attempt(&pusher, &gateway, &notice).await {
                 Verdict::Taken => {
                     *queue.told.lock() = Some(notice.unread);
@@ -263,7 +263,8 @@ impl Push {
             }
         }
         if gives_up {
-            tracing::warn!(user = %pusher.user_id, url = pusher.url(), reason, "a push is given up");
+            let gateway = pusher.gateway_host();
+            tracing::warn!(user = %pusher.user_id, gateway, reason, "a push is given up");
             if let Err(error) = outbox.thin_dead().await {
                 tracing::error!(%error, "what is given up cannot be written");
             }
@@ -278,7 +279,13 @@ impl Push {
         // Between 0.8 and 1.4: those who failed together do not come back together.
         let jitter = 0.8 + 0.6 * self.inner.rng.below(1000) as f64 / 1000.0;
         let pause = doubled.min(config.retry_max).mul_f64(jitter);
-        tracing::info!(url = pusher.url(), reason, ?pause, "a push gateway does not take a push");
+        let gateway_host = pusher.gateway_host();
+        tracing::info!(
+            gateway = gateway_host,
+            reason,
+            ?pause,
+            "a push gateway does not take a push"
+        );
         let soonest = pause.min(SOONEST);
         tokio::time::sleep(soonest).await;
         tokio::select! {

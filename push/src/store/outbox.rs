@@ -81,8 +81,8 @@ impl Table for DeadLetters {
 pub struct DeadLetter {
     pub user_id: OwnedUserId,
     pub app_id: String,
-    /// Where it should have gone.
-    pub url: String,
+    /// The host where it should have gone.
+    pub gateway: String,
     pub room_id: OwnedRoomId,
     pub event_id: Option<OwnedEventId>,
     /// The last of the failures.
@@ -203,7 +203,7 @@ impl OutboxStore {
         let letter = DeadLetter {
             user_id: pusher.user_id.clone(),
             app_id: pusher.app_id.clone(),
-            url: pusher.url().to_owned(),
+            gateway: pusher.gateway_host(),
             room_id: notice.room_id,
             event_id: notice.event_id,
             reason: reason.to_owned(),

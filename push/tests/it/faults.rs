@@ -109,7 +109,7 @@ async fn what_fails_for_a_day_is_given_up_where_the_operator_sees_it() {
     let [(_, letter)] = dead.as_slice() else { panic!("{dead:?}") };
     assert_eq!(letter.event_id.as_ref(), Some(&lost));
     assert_eq!(letter.user_id, ben.user_id);
-    assert_eq!(letter.reason, "status 502");
+    assert_eq!((&*letter.gateway, &*letter.reason), ("push.example", "status 502"));
     world.gateway.becomes("push.example", Mood::Takes);
     assert_eq!(event_ids(&world.gateway.takes(1).await), [kept.as_str()]);
 }

@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use rooms::StoredEvent;
 use ruma::{
     push::{
-        Action, ConditionalPushRule, FlattenedJson, PushCondition, PushConditionRoomCtx, Ruleset,
+        Action, ConditionalPushRule, FlattenedJson, PredefinedOverrideRuleId, PushCondition,
+        PushConditionRoomCtx, Ruleset,
     },
     serde::Raw,
 };
@@ -60,7 +61,8 @@ impl Prepared {
     /// long text.
     pub(super) fn is_long_for(&self, rules: &Ruleset) -> bool {
         let conditional = rules.override_.iter().chain(&rules.underride);
-        let in_conditions = conditional.flat_map(|rule| &rule.conditions);
+        let in_conditions =
+            conditional.filter(|rule| !rule.default).flat_map(|rule| &rule.conditions);
         let in_conditions = in_conditions.filter_map(|condition| match condition {
             PushCondition::EventMatch(wanted) => Some(wanted.pattern.as_str()),
             _ => None,
@@ -71,9 +73,26 @@ impl Prepared {
         patterns.map(cost).sum::<usize>() * kibibytes > LONG
     }
 
-    /// Of the rule that matches first. Never asked for the sender.
-    pub(super) async fn verdict(&self, rules: &Ruleset, context: &PushConditionRoomCtx) -> Verdict {
-        if let Some(actions) = self.first(rules.override_.iter(), context).await {
+    /// Which of the rules' conditions are met, by the ids of the rules.
+    pub(super) async fn met(&self, rules: &Ruleset, context: &PushConditionRoomCtx) -> Vec<String> {
+        let mut met = Vec::new();
+        for rule in rules.override_.iter().chain(&rules.underride) {
+            if self.meets_all(rule, context).await {
+                met.push(rule.rule_id.clone());
+            }
+        }
+        met
+    }
+
+    /// Of the rule that matches first. `met` is of the default rules that do not name their user.
+    /// Never asked for the sender.
+    pub(super) async fn verdict(
+        &self,
+        rules: &Ruleset,
+        met: &[String],
+        context: &PushConditionRoomCtx,
+    ) -> Verdict {
+        if let Some(actions) = self.first(rules.override_.iter(), met, context).await {
             return notifying(actions);
         }
         let mut content = rules.content.iter().filter(|rule| rule.enabled);
@@ -88,23 +107,35 @@ impl Prepared {
         if let Some(rule) = of_sender {
             return notifying(&rule.actions);
         }
-        self.first(rules.underride.iter(), context).await.and_then(notifying)
+        self.first(rules.underride.iter(), met, context).await.and_then(notifying)
     }
 
     async fn first<'a>(
         &self,
         rules: impl Iterator<Item = &'a ConditionalPushRule>,
+        met: &[String],
         context: &PushConditionRoomCtx,
     ) -> Option<&'a [Action]> {
-        'rules: for rule in rules.filter(|rule| rule.enabled) {
-            for condition in &rule.conditions {
-                if !self.meets(condition, context).await {
-                    continue 'rules;
-                }
+        for rule in rules.filter(|rule| rule.enabled) {
+            let matches = match rule.default {
+                true if !is_personal(&rule.rule_id) => met.contains(&rule.rule_id),
+                true if !self.concerned.contains(context.user_id.as_str()) => false,
+                _ => self.meets_all(rule, context).await,
+            };
+            if matches {
+                return Some(&rule.actions);
             }
-            return Some(&rule.actions);
         }
         None
+    }
+
+    async fn meets_all(&self, rule: &ConditionalPushRule, context: &PushConditionRoomCtx) -> bool {
+        for condition in &rule.conditions {
+            if !self.meets(condition, context).await {
+                return false;
+            }
+        }
+        true
     }
 
     #[expect(deprecated, reason = "a condition of old, which clients may have kept")]
@@ -123,6 +154,12 @@ impl Prepared {
     fn body_has(&self, pattern: &str) -> bool {
         self.body.as_ref().is_some_and(|body| matches_words(body, &pattern.to_lowercase()))
     }
+}
+
+/// Whether a default rule is another for each user.
+pub(super) fn is_personal(rule_id: &str) -> bool {
+    let personal = [PredefinedOverrideRuleId::InviteForMe, PredefinedOverrideRuleId::IsUserMention];
+    personal.iter().any(|id| id.as_str() == rule_id)
 }
 
 fn has(text: &str, pattern: &str) -> bool {

@@ -13,14 +13,11 @@ use ruma::{
         member::RoomMemberEventContent,
         power_levels::{RoomPowerLevels, RoomPowerLevelsEventContent, RoomPowerLevelsSource},
     },
-    push::{
-        Action, PredefinedOverrideRuleId, PushCondition, PushConditionPowerLevelsCtx,
-        PushConditionRoomCtx, Ruleset,
-    },
+    push::{Action, PushCondition, PushConditionPowerLevelsCtx, PushConditionRoomCtx, Ruleset},
 };
 use serde::Deserialize;
 
-use super::matching::Prepared;
+use super::matching::{Prepared, is_personal};
 use crate::{Sources, SyncError};
 
 /// Events and rooms of which the prepared form is kept.
@@ -37,9 +34,17 @@ pub struct PushRules {
     /// The default rules without those that name their user.
     impersonal: Ruleset,
     prepared: Cache<OwnedEventId, Option<Arc<Prepared>>>,
-    /// What the impersonal rules say, in the room's state.
-    shared: Cache<OwnedEventId, (Root, Verdict)>,
+    shared: Cache<OwnedEventId, Arc<Shared>>,
     levels: Cache<OwnedRoomId, (Root, PushConditionPowerLevelsCtx)>,
+}
+
+/// What the impersonal rules say of an event.
+struct Shared {
+    /// Of the room.
+    state: Root,
+    verdict: Verdict,
+    /// The rules whose conditions are met, switched off or not.
+    met: Vec<String>,
 }
 
 /// Everybody's rules, in one room as it is now.
@@ -53,11 +58,7 @@ impl PushRules {
     pub(super) fn new(sources: Sources) -> Self {
         let nobody = UserId::parse("@nobody:invalid").expect("a user id");
         let mut impersonal = Ruleset::server_default(&nobody);
-        for personal in
-            [PredefinedOverrideRuleId::InviteForMe, PredefinedOverrideRuleId::IsUserMention]
-        {
-            impersonal.override_.shift_remove(personal.as_str());
-        }
+        impersonal.override_.retain(|rule| !is_personal(&rule.rule_id));
         Self {
             sources,
             impersonal,
@@ -143,12 +144,13 @@ impl RoomRules<'_> {
         }
         let Some(prepared) = self.rules.prepared(event) else { return Ok(None) };
         user.clone_into(&mut self.context.user_id);
+        let shared = self.shared(event, &prepared).await;
         match self.rules.sources.accounts.own_push_rules(user).await? {
-            Some(own) => self.put_to(&own, &prepared).await,
+            Some(own) => self.put_to(&own, &shared, &prepared).await,
             None if prepared.concerned.contains(user.as_str()) => {
-                self.put_to(&Ruleset::server_default(user), &prepared).await
+                self.put_to(&Ruleset::server_default(user), &shared, &prepared).await
             }
-            None => self.put_to_shared(event, &prepared).await,
+            None => Ok(shared.verdict.clone()),
         }
     }
 
@@ -168,23 +170,27 @@ impl RoomRules<'_> {
         self.verdict(user, event).await.map(Some)
     }
 
-    async fn put_to_shared(
-        &self,
-        event: &StoredEvent,
-        prepared: &Prepared,
-    ) -> Result<Verdict, SyncError> {
+    async fn shared(&self, event: &StoredEvent, prepared: &Prepared) -> Arc<Shared> {
         let id = event.pdu.event_id();
-        if let Some((state, verdict)) = self.rules.shared.get(id)
-            && state == self.state
+        if let Some(known) = self.rules.shared.get(id)
+            && known.state == self.state
         {
-            return Ok(verdict);
+            return known;
         }
-        let verdict = prepared.verdict(&self.rules.impersonal, &self.context).await;
-        self.rules.shared.insert(id.clone(), (self.state, verdict.clone()));
-        Ok(verdict)
+        let rules = &self.rules.impersonal;
+        let met = prepared.met(rules, &self.context).await;
+        let verdict = prepared.verdict(rules, &met, &self.context).await;
+        let shared = Arc::new(Shared { state: self.state, verdict, met });
+        self.rules.shared.insert(id.clone(), Arc::clone(&shared));
+        shared
     }
 
-    async fn put_to(&mut self, rules: &Ruleset, prepared: &Prepared) -> Result<Verdict, SyncError> {
+    async fn put_to(
+        &mut self,
+        rules: &Ruleset,
+        shared: &Shared,
+        prepared: &Prepared,
+    ) -> Result<Verdict, SyncError> {
         self.context.user_display_name.clear();
         if wants_display_name(rules) {
             let (rooms, user) = (&self.rules.sources.rooms, &self.context.user_id);
@@ -192,7 +198,7 @@ impl RoomRules<'_> {
             self.context.user_display_name =
                 member.map(|member| display_name(&member)).unwrap_or_default();
         }
-        Ok(prepared.verdict(rules, &self.context).await)
+        Ok(prepared.verdict(rules, &shared.met, &self.context).await)
     }
 }
 

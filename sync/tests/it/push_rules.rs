@@ -4,7 +4,7 @@ use ruma::{
     OwnedUserId, UInt, UserId,
     push::{
         Action, NewConditionalPushRule, NewPatternedPushRule, NewPushRule, NewSimplePushRule,
-        PushConditionRoomCtx, Ruleset,
+        PushConditionRoomCtx, RuleKind, Ruleset,
     },
     serde::Raw,
 };
@@ -46,7 +46,7 @@ async fn change(world: &World, user: &UserId, rule: NewPushRule) {
     world.accounts.change_push_rules(user, change).await.expect("a good rule");
 }
 
-/// Two with the default rules and two with rules of their own.
+/// Two with the default rules, one who changed them, and two with rules of their own.
 async fn people(world: &World) -> Vec<OwnedUserId> {
     let mut people = Vec::new();
     for name in ["ada", "ben", "cid", "dan", "eve"] {
@@ -56,6 +56,12 @@ async fn people(world: &World) -> Vec<OwnedUserId> {
     change(world, &people[3], NewPushRule::Content(word)).await;
     let all = NewConditionalPushRule::new("all".to_owned(), Vec::new(), vec![Action::Notify]);
     change(world, &people[4], NewPushRule::Override(all)).await;
+    let switch = |rules: &mut Ruleset| {
+        rules.set_enabled(RuleKind::Override, ".m.rule.is_user_mention", false)?;
+        rules.set_enabled(RuleKind::Override, ".m.rule.suppress_notices", false)?;
+        rules.set_actions(RuleKind::Underride, ".m.rule.message", Vec::new())
+    };
+    world.accounts.change_push_rules(&people[2], switch).await.expect("there are such rules");
     people
 }
 
