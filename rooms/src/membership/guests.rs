@@ -54,6 +54,11 @@ impl Inner {
         if view.state == before || access(view.state).await? == access(before).await? {
             return Ok(());
         }
+        self.put_out_all_guests(room).await
+    }
+
+    /// If guests may not join the room. Durable on return.
+    pub(crate) async fn put_out_all_guests(&self, room: &RoomId) -> Result<(), Error> {
         let Some(mut writer) = self.writer(room).await? else { return Ok(()) };
         let place = Arc::clone(&writer.room);
         let mut draft = writer.draft(self);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use events::{BuildError, Pdu, RoomVersion, TemplateExpectation};
 use ruma::{OwnedEventId, OwnedServerName, RoomId, ServerName};
+use serde::Deserialize;
 
 use super::worse;
 use crate::{
@@ -17,14 +18,14 @@ use crate::{
 impl Inner {
     /// Asks one server after the other. Durable on return.
     pub(crate) async fn join_remotely(&self, request: &JoinRequest<'_>) -> Result<(), Error> {
-        // Whether guests may come in is not known before they are in.
-        if request.guest {
+        let candidates = self.candidates(request.room_id, request.user, &request.via).await?;
+        if request.guest && !self.is_open_to_guests(request.room_id, &candidates).await {
             return Err(Error::GuestsForbidden);
         }
-        let candidates = self.candidates(request.room_id, request.user, &request.via).await?;
         let mut reason = None;
         for server in &candidates {
             match self.join_through(server, request).await {
+                Ok(()) if request.guest => return self.confirm_guest(request).await,
                 Ok(()) => return Ok(()),
                 Err(Error::Remote(error)) => {
                     tracing::debug!(%error, room = %request.room_id, "no join through this server");
@@ -34,6 +35,40 @@ impl Inner {
             }
         }
         Err(reason.map_or(Error::NotFound("the room"), Error::Remote))
+    }
+
+    /// What the first server says that says anything: whether a guest may come in is in the state,
+    /// which nobody hands out before the guest is in.
+    async fn is_open_to_guests(&self, room: &RoomId, candidates: &[OwnedServerName]) -> bool {
+        #[derive(Deserialize)]
+        struct Hierarchy {
+            room: Summary,
+        }
+        #[derive(Deserialize)]
+        struct Summary {
+            #[serde(default)]
+            guest_can_join: bool,
+        }
+        for server in candidates {
+            match self.ports.remote.hierarchy(server, room, false).await {
+                Ok(found) => {
+                    let found: Result<Hierarchy, _> = serde_json::from_str(found.get());
+                    return found.is_ok_and(|found| found.room.guest_can_join);
+                }
+                Err(error) => tracing::debug!(%error, %room, "it does not say who may come in"),
+            }
+        }
+        false
+    }
+
+    /// Now that the state is known, it counts.
+    async fn confirm_guest(&self, request: &JoinRequest<'_>) -> Result<(), Error> {
+        self.put_out_all_guests(request.room_id).await?;
+        let view = self.view(request.room_id).await?;
+        match view.is_some_and(|view| view.local_joined.contains(request.user)) {
+            true => Ok(()),
+            false => Err(Error::GuestsForbidden),
+        }
     }
 
     async fn join_through(

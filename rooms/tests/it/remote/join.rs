@@ -214,8 +214,47 @@ async fn a_guest_does_not_join_where_nobody_knows_whether_guests_may() {
         ..join_request(&guest, &room)
     };
     assert!(matches!(two.rooms.join(request).await, Err(Error::GuestsForbidden)));
-    assert_eq!(asked(&wire), []);
+    assert_eq!(asked(&wire), [call("hierarchy", "one.test")]);
     assert_eq!(one.membership(&guest, &room).await, None);
+}
+
+#[tokio::test]
+async fn a_guest_joins_where_a_server_in_the_room_says_that_guests_may() {
+    for changes_its_mind in [false, true] {
+        let wire = Wire::default();
+        let (one, two) = (wire.server("one.test"), wire.server("two.test"));
+        let (ada, guest) = (one.user("ada"), two.user("guest"));
+        let room = public_room(&one, &ada, "11").await;
+        let set = async |access: &str| {
+            let content = json!({ "guest_access": access });
+            one.set(&ada, &room, "m.room.guest_access", "", content).await.unwrap();
+        };
+        set("can_join").await;
+        let gate = wire.gate("hierarchy");
+        let request = rooms::JoinRequest {
+            guest: true,
+            via: vec![crate::wire::name("one.test")],
+            ..join_request(&guest, &room)
+        };
+        let (joined, ()) = tokio::join!(two.rooms.join(request), async {
+            gate.reached.acquire().await.unwrap().forget();
+            if changes_its_mind {
+                set("forbidden").await;
+            }
+            gate.open.add_permits(1);
+        });
+        // The state, which comes with the join, counts for more.
+        match changes_its_mind {
+            true => assert!(matches!(joined, Err(Error::GuestsForbidden)), "{joined:?}"),
+            false => assert!(joined.is_ok(), "{joined:?}"),
+        }
+        wire.lift_gates();
+        wire.deliver(&[&one, &two]).await;
+        for world in [&one, &two] {
+            let is_in = world.membership(&guest, &room).await == JOIN;
+            assert_eq!(is_in, !changes_its_mind, "on {}", world.server);
+        }
+    }
 }
 
 /// A room that may be joined by those who are in `lobby`.
