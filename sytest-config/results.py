@@ -13,7 +13,6 @@ REASONS = [
     (r"remote user leaves room we no longer", "the test ends at the first answer that has device lists"),
     (r"on display name change", "the user directory is not built"),
     (r"redacts events from erased users", "events of erased users are not hidden yet"),
-    (r"Guest users can accept.*over federation", "guests join no rooms of other servers: who is let in there is not known before"),
     (r"[Kk]ey notary", "a notary asks a server once in five minutes, whoever wants that"),
     (r"rejects invite response which include invalid JSON", "what another server answers is no fault of the client: 502"),
     (r"rejects invite rejections which include invalid JSON", "that the path has no event id is seen first"),
