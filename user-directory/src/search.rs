@@ -90,7 +90,8 @@ impl UserDirectory {
                 if results.is_full() {
                     return Ok(());
                 }
-                if results.found.contains_key(&user) {
+                // Nobody shares a room with themselves.
+                if *user == *viewer || results.found.contains_key(&user) {
                     continue;
                 }
                 let entry = store.entry(&user, room).await?;

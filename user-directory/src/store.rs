@@ -167,7 +167,7 @@ impl DirectoryStore {
         }
     }
 
-    /// Users with a word that begins with `prefix`, each once.
+    /// Users with a word that begins with `prefix`, each once: those first who have that very word.
     pub(crate) async fn users_with(
         &self,
         scope: Scope<'_>,
@@ -177,8 +177,9 @@ impl DirectoryStore {
         let end = format!("{prefix}{LAST}");
         let range = Range::from((prefix, "")).before((&*end, "")).limit(limit);
         let rows = self.0.scan::<Words>(&scope.partition(prefix), range).await?;
-        let users: BTreeSet<String> = rows.into_iter().map(|row| row.sort.1).collect();
-        Ok(users.into_iter().filter_map(|user| UserId::parse(user).ok()).collect())
+        let mut met = BTreeSet::new();
+        let users = rows.into_iter().filter_map(|row| UserId::parse(row.sort.1).ok());
+        Ok(users.filter(|user| met.insert(user.clone())).collect())
     }
 }
 
