@@ -10,11 +10,25 @@ use storage::{Batch, Range};
 use crate::{
     Error, Rooms, Root,
     content::Content,
-    store::{HeadRecord, Heads, Published},
+    store::{HeadRecord, Heads, Published, PublishedNetworks},
 };
 
 /// Rooms that a directory lists at most.
 const MAX_LISTED: usize = 50_000;
+/// Networks that are looked at together.
+const MAX_NETWORKS: usize = 1000;
+/// The partition of our own directory.
+const OWN: &str = "";
+
+/// Whose directory is meant. Application services have one for each network that they bridge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Network<'a> {
+    #[default]
+    Own,
+    /// `third_party_instance_id`
+    One(&'a str),
+    All,
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PublicRoomsQuery<'a> {
@@ -23,6 +37,7 @@ pub struct PublicRoomsQuery<'a> {
     pub room_types: Option<&'a [Option<String>]>,
     pub limit: usize,
     pub since: Option<&'a str>,
+    pub network: Network<'a>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +165,27 @@ impl Rooms {
         Ok(())
     }
 
+    /// Lists a room in the directory of a network, or does so no longer, as whoever bridges it says.
+    pub async fn set_published_in(
+        &self,
+        network: &str,
+        room: &RoomId,
+        published: bool,
+    ) -> Result<(), Error> {
+        if self.inner.store.get::<Heads>(room, ()).await?.is_none() {
+            return Err(Error::NotFound("the room"));
+        }
+        let mut batch = Batch::new();
+        if published {
+            batch.put::<Published>(network, room, &());
+            batch.derive_put::<PublishedNetworks>(OWN, network, &());
+        } else {
+            batch.delete::<Published>(network, room);
+        }
+        self.inner.store.commit(batch).await?;
+        Ok(())
+    }
+
     /// The listed rooms, those with most members first.
     pub async fn public_rooms(
         &self,
@@ -162,7 +198,7 @@ impl Rooms {
             None => None,
         };
         let search = query.search.map(str::to_lowercase);
-        let mut rooms = self.listed_rooms().await?;
+        let mut rooms = self.listed_rooms(query.network).await?;
         rooms.retain(|room| query.matches(room, search.as_deref()));
         rooms.sort_by(|a, b| rank(a).cmp(&rank(b)));
         let limit = query.limit.max(1);
@@ -189,12 +225,30 @@ impl Rooms {
         })
     }
 
-    async fn listed_rooms(&self) -> Result<Vec<Arc<PublicRoom>>, Error> {
+    async fn listed_in(&self, network: &str) -> Result<Vec<OwnedRoomId>, Error> {
         let range = Range::all().limit(MAX_LISTED);
-        let rows = self.inner.store.scan::<Published>(&"", range).await?;
-        let listed: Vec<_> =
-            rows.into_iter().filter_map(|row| RoomId::parse(row.sort).ok()).collect();
-        self.inner.directory.retain(&listed);
+        let rows = self.inner.store.scan::<Published>(network, range).await?;
+        Ok(rows.into_iter().filter_map(|row| RoomId::parse(row.sort).ok()).collect())
+    }
+
+    async fn listed_rooms(&self, network: Network<'_>) -> Result<Vec<Arc<PublicRoom>>, Error> {
+        let listed = match network {
+            Network::Own => self.listed_in(OWN).await?,
+            Network::One(network) => self.listed_in(network).await?,
+            Network::All => {
+                let mut all = self.listed_in(OWN).await?;
+                let range = Range::all().limit(MAX_NETWORKS);
+                for row in self.inner.store.scan::<PublishedNetworks>(OWN, range).await? {
+                    all.extend(self.listed_in(&row.sort).await?);
+                }
+                all.sort_unstable();
+                all.dedup();
+                all
+            }
+        };
+        if network == Network::Own {
+            self.inner.directory.retain(&listed);
+        }
         let mut rooms = Vec::with_capacity(listed.len());
         for room_id in listed {
             let room = self.listed_room(room_id).await?;

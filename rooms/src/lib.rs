@@ -42,7 +42,7 @@ mod typing;
 mod visibility;
 
 pub use create::{CreateRoom, InitialState, Preset};
-pub use directory::{PublicRoom, PublicRoomsPage, PublicRoomsQuery};
+pub use directory::{Network, PublicRoom, PublicRoomsPage, PublicRoomsQuery};
 pub use error::Error;
 pub use facts::{MembershipFact, ReceiptFact, RelayFact, RoomEventFact, stream};
 pub use membership::{JoinRequest, KnockRequest, MembersPage, MembershipChange, Profile, UserRoom};

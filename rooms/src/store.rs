@@ -113,8 +113,12 @@ table! {
     AliasesByRoom = "room_aliases_by_room" [String | String] ()
 }
 table! {
-    /// Empty | room: the published directory.
+    /// Network, empty for our own | room: the published directories.
     Published = "rooms_published" [String | String] ()
+}
+table! {
+    /// Empty | network that an application service ever published a room of.
+    PublishedNetworks = "rooms_published_networks" [String | String] ()
 }
 table! {
     /// User.

@@ -3,6 +3,7 @@
 mod acting;
 mod bridge;
 mod namespaces;
+mod networks;
 mod queries;
 mod transactions;
 

@@ -2,31 +2,33 @@
 //!
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#published-room-directory
 
+use accounts::Session;
 use axum::{
     Router,
     extract::{FromRef, State},
     response::{IntoResponse as _, Response},
+    routing::put,
 };
-use rooms::{PublicRoom, PublicRoomsPage, PublicRoomsQuery, Rooms};
+use rooms::{Network, PublicRoom, PublicRoomsPage, PublicRoomsQuery, Rooms};
 use ruma::{
-    ServerName, UInt,
+    OwnedRoomId, ServerName, UInt,
     api::client::{
         directory::{
             get_public_rooms, get_public_rooms_filtered, get_room_visibility, set_room_visibility,
         },
         room::Visibility,
     },
-    directory::{PublicRoomsChunk, RoomTypeFilter},
+    directory::{PublicRoomsChunk, RoomNetwork, RoomTypeFilter},
 };
 
-use serde_json::{Value, json, value::to_raw_value};
+use serde_json::{Value, value::to_raw_value};
 
-use super::EndpointExt as _;
+use super::{EndpointExt as _, config::room};
 use crate::{
     error::Error,
-    extract::{Authed, Open},
+    extract::{Authed, AuthedRaw, Open, json},
     gate::Gate,
-    respond::{Matrix, RawJson},
+    respond::{Empty, Matrix, RawJson},
 };
 
 /// Rooms of one page, when the client names no limit and at most.
@@ -43,6 +45,48 @@ where
         .endpoint::<get_public_rooms_filtered::v3::Request, _, _>(get_public_rooms_filtered)
         .endpoint::<get_room_visibility::v3::Request, _, _>(get_room_visibility)
         .endpoint::<set_room_visibility::v3::Request, _, _>(set_room_visibility)
+        .route(
+            "/_matrix/client/v3/directory/list/appservice/{network_id}/{room_id}",
+            put(publish_in_network).delete(withdraw_from_network),
+        )
+}
+
+/// The room, and the directory of a network that the application service bridges: its id as clients
+/// know it from `/thirdparty/protocols`.
+fn entry(session: &Session, path_args: &[String]) -> Result<(OwnedRoomId, String), Error> {
+    let service = session.appservice.as_ref();
+    let service = service.ok_or_else(|| {
+        Error::forbidden("Only application services have published room directories of their own")
+    })?;
+    let [network_id, room_id] = path_args else { return Err(Error::unrecognized()) };
+    Ok((room(room_id)?, format!("{}|{network_id}", service.id)))
+}
+
+async fn publish_in_network(
+    State(rooms): State<Rooms>,
+    AuthedRaw { session, path_args, body, .. }: AuthedRaw,
+) -> Result<Empty, Error> {
+    #[derive(serde::Deserialize)]
+    struct Body {
+        visibility: Visibility,
+    }
+    let (room_id, instance_id) = entry(&session, &path_args)?;
+    let published = match json::<Body>(&body)?.visibility {
+        Visibility::Public => true,
+        Visibility::Private => false,
+        other => return Err(Error::invalid_param(format!("unknown visibility {other}"))),
+    };
+    rooms.set_published_in(&instance_id, &room_id, published).await?;
+    Ok(Empty)
+}
+
+async fn withdraw_from_network(
+    State(rooms): State<Rooms>,
+    AuthedRaw { session, path_args, .. }: AuthedRaw,
+) -> Result<Empty, Error> {
+    let (room_id, instance_id) = entry(&session, &path_args)?;
+    rooms.set_published_in(&instance_id, &room_id, false).await?;
+    Ok(Empty)
 }
 
 fn page_limit(limit: Option<UInt>) -> usize {
@@ -69,7 +113,7 @@ async fn get_public_rooms(
     State(rooms): State<Rooms>,
     Open { req }: Open<get_public_rooms::v3::Request>,
 ) -> Result<Response, Error> {
-    let request = json!({ "limit": page_limit(req.limit), "since": req.since });
+    let request = serde_json::json!({ "limit": page_limit(req.limit), "since": req.since });
     if let Some(list) = remote(&rooms, req.server.as_deref(), &request).await? {
         return Ok(list);
     }
@@ -93,7 +137,7 @@ async fn get_public_rooms_filtered(
     State(rooms): State<Rooms>,
     Authed { req, .. }: Authed<get_public_rooms_filtered::v3::Request>,
 ) -> Result<Response, Error> {
-    let request = json!({
+    let request = serde_json::json!({
         "limit": page_limit(req.limit),
         "since": req.since,
         "filter": req.filter,
@@ -108,6 +152,11 @@ async fn get_public_rooms_filtered(
         room_types: types.as_deref(),
         limit: page_limit(req.limit),
         since: req.since.as_deref(),
+        network: match &req.room_network {
+            RoomNetwork::All => Network::All,
+            RoomNetwork::ThirdParty(instance) => Network::One(instance),
+            _ => Network::Own,
+        },
     };
     let PublicRoomsPage { chunk, next_batch, prev_batch, total } =
         rooms.public_rooms(query).await?;

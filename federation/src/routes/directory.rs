@@ -68,6 +68,7 @@ async fn answer(inbound: &Inbound, query: &Query) -> Result<RawJson, Error> {
         limit: query.limit.unwrap_or(PAGE_ROOMS).clamp(1, PAGE_ROOMS),
         // Some write the absence of a token as an empty one.
         since: query.since.as_deref().filter(|since| !since.is_empty()),
+        ..PublicRoomsQuery::default()
     };
     let page = inbound.inner.rooms.public_rooms(query).await?;
     let chunk: Vec<Value> = page.chunk.iter().map(chunk).collect();
