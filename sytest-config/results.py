@@ -22,7 +22,6 @@ REASONS = [
     (r"Remote banned user is kicked", "who was banned may see the state of that moment, as who has left may"),
     (r"3pid|3PID|email|recaptcha|third party invite", "third-party identifiers are not built"),
     (r"SSO|CAS|login/cas", "single sign-on is not built"),
-    (r"\bAS\b|AS-|application service|Ghost user|HS (provides|can provide) query", "application services are not built"),
     (r"user directory|User in|Users? (appear|stay)|User joining then leaving public room|User appears", "the user directory is not built"),
     (r"[Pp]usher|pushed|/notifications|pushes|msc2625", "pushing is not built"),
     (r"peek", "MSC2753 was given up"),

@@ -75,6 +75,11 @@ sub start
       MERIDIAN_LOGIN__JWT__ENABLED      => "false",
    );
 
+   # SyTest writes the registrations, and says where they are before it starts the server.
+   if( my $files = $self->{app_service_config_files} ) {
+      $env{MERIDIAN_APPSERVICES__REGISTRATIONS} = "[" . join( ", ", map { "'$_'" } @$files ) . "]";
+   }
+
    return $self->_start_process_and_await_connectable(
       setup        => [ env => \%env ],
       command      => [ $self->{binary} ],
