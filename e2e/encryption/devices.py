@@ -33,11 +33,11 @@ def call(server: Server, method: str, path: str, body: dict | None = None, token
 class Host:
     """A process that takes commands as lines of JSON and answers each with one."""
 
-    def __init__(self, command: list[str], errors: Path) -> None:
+    def __init__(self, command: list[str], log: Path) -> None:
         self._answers: dict[int, queue.Queue] = {}
         self._ids = itertools.count(1)
-        with open(errors, "ab") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+        with open(log, "ab") as errors:
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -135,11 +135,12 @@ class RustDevice(Device):
         super().__init__(server, label)
         # A store of its own: no two devices share keys.
         self.store = server.base / f"{label}-{next(self._names)}"
-        self.errors = artifacts / "encryption-rust.stderr"
+        self.log = artifacts / f"encryption-rust-{label}.log"
+        self.log.unlink(missing_ok=True)
         self.open()
 
     def open(self) -> None:
-        self.host = Host([str(self.binary), "--store", str(self.store), "--ca", str(self.server.authority.certificate)], self.errors)
+        self.host = Host([str(self.binary), "--store", str(self.store), "--ca", str(self.server.authority.certificate)], self.log)
         RustDevice._open.append(self)
 
     def do(self, command: str, **parameters):

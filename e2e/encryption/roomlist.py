@@ -45,7 +45,7 @@ def run(steps: Steps, server: Server, make) -> None:
     owner = Owner(server)
     if steps(f"room list: {ROOMS} rooms", owner.make_rooms) is None:
         return
-    device: RustDevice = make(server, owner.name)
+    device: RustDevice = make(server, "owner")
     steps("room list: the newest rooms come with the first request, the others as the window grows", lambda: grow(owner, device))
     steps("room list: a room jumps to the top as a message arrives", lambda: jump(owner, device))
     steps("room list: an old position brings what changed since, and no more", lambda: reconnect(owner, device))

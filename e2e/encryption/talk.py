@@ -21,18 +21,19 @@ class Person:
     """A user with the devices that are logged in."""
 
     def __init__(self, server: Server, make: Maker, name: str) -> None:
-        self.server, self.make, self.name = server, make, f"{name}-{secrets.token_hex(4)}"
+        self.server, self.make, self.name = server, make, name
+        self.account = f"{name}-{secrets.token_hex(4)}"
         self.devices: list[Device] = []
         self.recovery_key = ""
 
     def arrive(self) -> None:
         """Registers, and sets up encryption on the first device."""
-        register(self.server, self.name)
+        register(self.server, self.account)
         self.recovery_key = self.another().do("setUpEncryption")["recoveryKey"]
 
     def another(self) -> Device:
         device = self.make(self.server, f"{self.name}-{len(self.devices) + 1}")
-        device.log_in(self.name)
+        device.log_in(self.account)
         self.devices.append(device)
         return device
 

@@ -67,6 +67,7 @@ const STEPS: &[Step] = &[
     ("power-sled", |run| run.crash("power-sled", "sled", true)),
     ("clients", clients),
     ("federation", federation),
+    ("encryption", encryption),
     ("join", join),
     ("sytest", sytest),
     ("bench", bench),
@@ -202,6 +203,14 @@ fn federation(run: &Run<'_>) -> anyhow::Result<Outcome> {
     let mut command = run.checkout.command("e2e/federation/run");
     command.arg("--server-bin").arg(&binaries.server).arg("--artifacts").arg(&run.artifacts);
     run.command("federation", 1200, &command)
+}
+
+/// Devices of two SDKs with encryption, on two regions.
+fn encryption(run: &Run<'_>) -> anyhow::Result<Outcome> {
+    let binaries = run.binaries()?;
+    let mut command = run.checkout.command("e2e/encryption/run");
+    command.arg("--server-bin").arg(&binaries.server).arg("--artifacts").arg(&run.artifacts);
+    run.command("encryption", 600, &command)
 }
 
 /// Joins of a large room through another server, most of them cut off by a kill.

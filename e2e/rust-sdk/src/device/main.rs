@@ -19,6 +19,13 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader, stdin},
     time::{Instant, sleep},
 };
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, Targets},
+    fmt,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use crate::{
     command::{Command, Line},
@@ -30,6 +37,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    // What the SDK says goes to standard error, which the scenario keeps.
+    let sdk = Targets::new().with_target("matrix_sdk", LevelFilter::DEBUG);
+    let log = fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_filter(sdk);
+    tracing_subscriber::registry().with(log).init();
     let mut device = Device::new(home()?);
     let mut lines = BufReader::new(stdin()).lines();
     while let Some(line) = lines.next_line().await? {

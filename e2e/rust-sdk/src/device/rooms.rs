@@ -1,6 +1,6 @@
 //! Encrypted rooms and what is said in them, as the timeline shows it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 use matrix_sdk::{
@@ -25,15 +25,17 @@ use matrix_sdk_ui::{
         NotificationClient, NotificationProcessSetup, NotificationStatus, RawNotificationEvent,
     },
     timeline::{
-        RoomExt, TimelineEventItemId, TimelineEventShieldState,
+        EncryptedMessage, RoomExt, TimelineEventItemId, TimelineEventShieldState,
         TimelineEventShieldStateCode as Code,
     },
 };
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{eventually, session::Device};
 
 const PAGE: u16 = 30;
+const BETWEEN_RETRIES: Duration = Duration::from_secs(1);
 
 impl Device {
     pub(crate) async fn create_room(&self, name: &str, invite: OwnedUserId) -> Result<Value> {
@@ -113,11 +115,18 @@ impl Device {
     pub(crate) async fn read_back(&mut self, id: &RoomId) -> Result<Value> {
         let timeline = self.open(id).await?;
         while !timeline.paginate_backwards(PAGE).await? {}
-        // Keys come from the backup one by one, after each failure.
+        // Keys come from the backup one by one, after each failure. The SDK at times overlooks that one has come.
+        let mut retried = Instant::now();
         let _ = eventually("all of it readable", async || {
-            let items = timeline.items().await;
-            let mut events = items.iter().filter_map(|item| item.as_event());
-            Ok((!events.any(|event| event.content().is_unable_to_decrypt())).then_some(()))
+            let sessions = unreadable(&timeline).await;
+            if sessions.is_empty() {
+                return Ok(Some(()));
+            }
+            if retried.elapsed() > BETWEEN_RETRIES {
+                timeline.retry_decryption(sessions).await;
+                retried = Instant::now();
+            }
+            Ok(None)
         })
         .await;
         let items = timeline.items().await;
@@ -162,4 +171,16 @@ impl Device {
             json!({ "body": content.map(|content| content["body"].clone()), "sender": sender, "room": room }),
         )
     }
+}
+
+/// The sessions whose keys the timeline lacks.
+async fn unreadable(timeline: &Timeline) -> BTreeSet<String> {
+    let items = timeline.items().await;
+    let events = items.iter().filter_map(|item| item.as_event());
+    let encrypted = events.filter_map(|event| event.content().as_unable_to_decrypt());
+    let sessions = encrypted.filter_map(|message| match message {
+        EncryptedMessage::MegolmV1AesSha2 { session_id, .. } => Some(session_id.clone()),
+        _ => None,
+    });
+    sessions.collect()
 }
