@@ -14,12 +14,22 @@ const STABLE: &str = "/v4/sync";
 /// What Element X requires of the rooms in its list.
 fn required_state() -> Value {
     json!([
-        ["m.room.name", ""], ["m.room.encryption", ""], ["m.room.member", "$LAZY"],
-        ["m.room.member", "$ME"], ["m.room.topic", ""], ["m.room.avatar", ""],
-        ["m.room.canonical_alias", ""], ["m.room.power_levels", ""],
-        ["org.matrix.msc3401.call.member", "*"], ["m.room.join_rules", ""],
-        ["m.room.tombstone", ""], ["m.room.create", ""], ["m.room.history_visibility", ""],
-        ["io.element.functional_members", ""], ["m.space.parent", "*"], ["m.space.child", "*"],
+        ["m.room.name", ""],
+        ["m.room.encryption", ""],
+        ["m.room.member", "$LAZY"],
+        ["m.room.member", "$ME"],
+        ["m.room.topic", ""],
+        ["m.room.avatar", ""],
+        ["m.room.canonical_alias", ""],
+        ["m.room.power_levels", ""],
+        ["org.matrix.msc3401.call.member", "*"],
+        ["m.room.join_rules", ""],
+        ["m.room.tombstone", ""],
+        ["m.room.create", ""],
+        ["m.room.history_visibility", ""],
+        ["io.element.functional_members", ""],
+        ["m.space.parent", "*"],
+        ["m.space.child", "*"],
         ["m.beacon_info", "*"],
     ])
 }
@@ -165,4 +175,35 @@ async fn logging_out_ends_a_poll() {
     let (poll, out) = tokio::join!(waiting, ada.post("/v3/logout", json!({})));
     out.ok();
     poll.refused("the poll", 401, "M_UNKNOWN_TOKEN");
+}
+
+#[tokio::test]
+async fn threads_that_are_followed_are_told_and_can_be_paged_through() {
+    let server = Server::start().await;
+    let ada = server.user("ada").await;
+    let versions = server.get("/versions").await.ok();
+    assert_eq!(versions["unstable_features"]["org.matrix.msc4306"], true);
+    let room = ada.create_room(json!({})).await;
+    let key = "io.element.msc4308.thread_subscriptions";
+    let body = json!({"extensions": {key: {"enabled": true, "limit": 1}}});
+    let first = ask(&ada, "", 0, body.clone()).await;
+    let mut roots = Vec::new();
+    for txn in ["t1", "t2"] {
+        let root = ada.say(&room, txn, "root").await;
+        let thread = format!("rooms/{}/thread/{}/subscription", segment(&room), segment(&root));
+        ada.put(&format!("/unstable/io.element.msc4306/{thread}"), json!({})).await.ok();
+        roots.push(root);
+    }
+    let second = ask(&ada, pos(&first), 15_000, body).await;
+    let told = &second["extensions"][key];
+    assert_eq!(told["subscribed"][&room][&roots[1]]["automatic"], false);
+    let from = segment(told["prev_batch"].as_str().expect("there is more"));
+    let path = "/unstable/io.element.msc4308/thread_subscriptions";
+    let query = format!("{path}?dir=b&limit=5&from={from}&to={}", segment(pos(&first)));
+    let page = ada.get(&query).await.ok();
+    assert!(page["subscribed"][&room][&roots[0]].is_object() && page.get("end").is_none());
+    ada.get(path).await.refused("no direction", 400, "M_MISSING_PARAM");
+    ada.get(&format!("{path}?dir=f")).await.refused("forward", 400, "M_INVALID_PARAM");
+    let none = ada.get(&format!("{path}?dir=b&limit=0")).await;
+    none.refused("no limit", 400, "M_INVALID_PARAM");
 }

@@ -48,6 +48,7 @@ async fn get_supported_versions() -> RawJson {
             "org.matrix.msc3881": true,
             "org.matrix.msc3881.stable": true,
             "org.matrix.msc4222": true,
+            "org.matrix.msc4306": true,
             "org.matrix.simplified_msc3575": true,
             "uk.half-shot.msc2666.query_mutual_rooms": true,
             "uk.half-shot.msc2666.query_mutual_rooms.stable": true,

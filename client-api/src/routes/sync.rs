@@ -6,6 +6,7 @@
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync
 
 mod sliding;
+mod threads;
 pub(crate) mod ws;
 
 use std::{sync::Arc, time::Duration};
@@ -38,6 +39,7 @@ where
 {
     Router::new()
         .merge(sliding::router())
+        .merge(threads::router())
         .merge(ws::router())
         .route("/_matrix/client/r0/sync", get(sync_events))
         .route("/_matrix/client/v3/sync", get(sync_events))
