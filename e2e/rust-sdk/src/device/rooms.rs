@@ -1,6 +1,6 @@
 //! Encrypted rooms and what is said in them, as the timeline shows it.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 use matrix_sdk::{
@@ -25,17 +25,17 @@ use matrix_sdk_ui::{
         NotificationClient, NotificationProcessSetup, NotificationStatus, RawNotificationEvent,
     },
     timeline::{
-        EncryptedMessage, RoomExt, TimelineEventItemId, TimelineEventShieldState,
+        RoomExt, TimelineEventItemId, TimelineEventShieldState,
         TimelineEventShieldStateCode as Code,
     },
 };
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use crate::{eventually, session::Device};
+use crate::{LOOK_AGAIN, PATIENCE, eventually, session::Device};
 
 const PAGE: u16 = 30;
-const BETWEEN_RETRIES: Duration = Duration::from_secs(1);
+const KEYS_COME: Duration = Duration::from_secs(3);
 
 impl Device {
     pub(crate) async fn create_room(&self, name: &str, invite: OwnedUserId) -> Result<Value> {
@@ -113,22 +113,16 @@ impl Device {
 
     /// The whole history, oldest first; a message that cannot be read has no body.
     pub(crate) async fn read_back(&mut self, id: &RoomId) -> Result<Value> {
-        let timeline = self.open(id).await?;
-        while !timeline.paginate_backwards(PAGE).await? {}
-        // Keys come from the backup one by one, after each failure. The SDK at times overlooks that one has come.
-        let mut retried = Instant::now();
-        let _ = eventually("all of it readable", async || {
-            let sessions = unreadable(&timeline).await;
-            if sessions.is_empty() {
-                return Ok(Some(()));
+        let deadline = Instant::now() + PATIENCE;
+        let timeline = loop {
+            let timeline = self.open(id).await?;
+            while !timeline.paginate_backwards(PAGE).await? {}
+            if is_readable(&timeline).await || Instant::now() > deadline {
+                break timeline;
             }
-            if retried.elapsed() > BETWEEN_RETRIES {
-                timeline.retry_decryption(sessions).await;
-                retried = Instant::now();
-            }
-            Ok(None)
-        })
-        .await;
+            // The SDK's timeline at times overlooks a key that comes while it pages back, until the room is opened again.
+            self.timelines.remove(id);
+        };
         let items = timeline.items().await;
         let messages = items.iter().filter_map(|item| item.as_event()).filter_map(|event| {
             let content = event.content();
@@ -173,14 +167,18 @@ impl Device {
     }
 }
 
-/// The sessions whose keys the timeline lacks.
-async fn unreadable(timeline: &Timeline) -> BTreeSet<String> {
-    let items = timeline.items().await;
-    let events = items.iter().filter_map(|item| item.as_event());
-    let encrypted = events.filter_map(|event| event.content().as_unable_to_decrypt());
-    let sessions = encrypted.filter_map(|message| match message {
-        EncryptedMessage::MegolmV1AesSha2 { session_id, .. } => Some(session_id.clone()),
-        _ => None,
-    });
-    sessions.collect()
+/// Whether all can be read after a while: keys come from the backup one by one, after each failure.
+async fn is_readable(timeline: &Timeline) -> bool {
+    let deadline = Instant::now() + KEYS_COME;
+    loop {
+        let items = timeline.items().await;
+        let mut events = items.iter().filter_map(|item| item.as_event());
+        if !events.any(|event| event.content().is_unable_to_decrypt()) {
+            return true;
+        }
+        if Instant::now() > deadline {
+            return false;
+        }
+        sleep(LOOK_AGAIN).await;
+    }
 }
