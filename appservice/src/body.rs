@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Inner {
-    /// `None` if it would say nothing.
+    /// `None` if there is nothing to say.
     pub(crate) async fn body(
         &self,
         service: &Registration,
@@ -21,6 +21,9 @@ impl Inner {
         taken: Taken,
     ) -> Result<Option<Bytes>, rooms::Error> {
         let ephemeral = self.ephemeral(taken);
+        if events.is_empty() && ephemeral.is_empty() {
+            return Ok(None);
+        }
         let mut out = br#"{"events":["#.to_vec();
         let mut first = true;
         for record in events {
@@ -32,9 +35,6 @@ impl Inner {
             event.client.write(&mut out, Some(&record.room_id), Some(&unsigned));
         }
         out.push(b']');
-        if first && ephemeral.is_empty() {
-            return Ok(None);
-        }
         if !ephemeral.is_empty() {
             out.extend_from_slice(br#","ephemeral":"#);
             out.extend_from_slice(Value::Array(ephemeral).to_string().as_bytes());

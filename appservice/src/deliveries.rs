@@ -83,9 +83,10 @@ impl Queue {
         &self.service.id
     }
 
-    pub(crate) fn waits(&self, more: usize) {
-        self.waiting.fetch_add(more, Ordering::Relaxed);
-        self.news.notify_one();
+    /// Those that were given up may be counted twice.
+    pub(crate) fn waits_less(&self, less: usize) {
+        let left = |waiting: usize| Some(waiting.saturating_sub(less));
+        let _always_some = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
     }
 }
 

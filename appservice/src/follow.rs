@@ -1,6 +1,6 @@
 //! Follows the log of facts from a durable position, and typing and presence as they change.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use ::presence::PresenceChange;
 use rooms::{MembershipFact, ReceiptFact, RoomEventFact, TypingChange, stream};
@@ -177,16 +177,16 @@ impl Inner {
             let queues = self.queues.iter().zip(by).filter(|(_, wants)| **wants);
             rows.extend(queues.map(|(queue, _)| (queue.id(), *position, record.clone())));
         }
+        // Before they can be sent.
+        for queue in &self.queues {
+            let more = rows.iter().filter(|(id, ..)| *id == queue.id()).count();
+            queue.waiting.fetch_add(more, Ordering::Relaxed);
+        }
         while let Err(error) = self.store.add(&rows, followed).await {
             tracing::error!(%error, "what is for application services cannot be written");
             tokio::time::sleep(PAUSE).await;
         }
-        for queue in &self.queues {
-            let more = rows.iter().filter(|(id, ..)| *id == queue.id()).count();
-            if more > 0 {
-                queue.waits(more);
-            }
-        }
+        self.queues.iter().for_each(|queue| queue.news.notify_one());
     }
 
     async fn notice_receipt(&self, logged: &LoggedFact) {

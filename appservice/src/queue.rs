@@ -87,14 +87,6 @@ impl Deliveries {
         let events: Vec<Position> = rows.iter().map(|(position, _)| *position).collect();
         let records: Vec<_> = rows.into_iter().map(|(_, record)| record).collect();
         let Some(body) = inner.body(&queue.service, &records, taken).await? else {
-            if !events.is_empty() {
-                // None of them can be read; they are not tried again.
-                queue.waiting.fetch_sub(events.len(), Ordering::Relaxed);
-                let up_to = events.last().copied().unwrap_or(last.up_to);
-                let skipped = Transaction { up_to, ..last.clone() };
-                inner.store.settle(queue.id(), &skipped, &events)?;
-                return Ok(Some(Next { transaction: skipped, events: Vec::new() }));
-            }
             return Ok(None);
         };
         let transaction = Transaction {
@@ -128,7 +120,7 @@ impl Deliveries {
             self.pause(queue, failures, &problem).await;
             self.thin(queue).await;
         }
-        queue.waiting.fetch_sub(events.len(), Ordering::Relaxed);
+        queue.waits_less(events.len());
         if let Err(error) = self.inner.store.settle(queue.id(), &transaction, &events) {
             // It is sent again after a restart, and known then.
             tracing::error!(%error, "the outbox cannot be written");
@@ -155,7 +147,7 @@ impl Deliveries {
             match self.inner.store.drop_oldest(queue.id()).await {
                 Ok(0) => return,
                 Ok(dropped) => {
-                    queue.waiting.fetch_sub(dropped, Ordering::Relaxed);
+                    queue.waits_less(dropped);
                     tracing::error!(service = queue.id(), dropped, "events are given up");
                 }
                 Err(error) => {

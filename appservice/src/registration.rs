@@ -85,7 +85,9 @@ impl Registration {
         if let Some((key, _)) = required.into_iter().find(|(_, value)| value.trim().is_empty()) {
             return Err(RegistrationError::Empty(key));
         }
-        let sender = UserId::parse(format!("@{}:{server_name}", file.sender_localpart))
+        // Bridges draw one at random, in any case; names here are in lower case.
+        let localpart = file.sender_localpart.to_ascii_lowercase();
+        let sender = UserId::parse(format!("@{localpart}:{server_name}"))
             .map_err(|_| RegistrationError::Sender(file.sender_localpart.clone()))?;
         let namespaces = |kind: &'static str, texts: Option<Vec<NamespaceText>>| {
             Namespaces::parse(texts.unwrap_or_default())
@@ -201,10 +203,11 @@ io.element.msc4190: true
 
     #[test]
     fn numbers_are_tokens_and_nothing_is_no_url() {
-        let yaml = "id: 1\nurl: null\nas_token: 0123\nhs_token: 456\nsender_localpart: bot\n\
+        let yaml = "id: 1\nurl: null\nas_token: 0123\nhs_token: 456\nsender_localpart: BoT\n\
                     namespaces: {users: null}\nrate_limited: false\n";
         let bot = parse(yaml).expect("it is one");
         assert_eq!((&*bot.id, &*bot.as_token), ("1", "0123"));
+        assert_eq!(bot.sender, "@bot:x.test");
         assert!(bot.url.is_none() && !bot.rate_limited && !bot.receive_ephemeral);
     }
 
