@@ -73,53 +73,7 @@ impl Region {
         tasks.spawn_until_stopped("typing", rooms.clone().expire_typing());
         let user_directory = user_directory::UserDirectory::new(store.clone(), rooms.clone());
         tasks.spawn_until_stopped("user directory", user_directory.clone().follow());
-        let sources = sync::Sources {
-            store: store.clone(),
-            rooms: rooms.clone(),
-            accounts: accounts.clone(),
-            devices: devices.clone(),
-            presence: presence.clone(),
-        };
-        let sync = sync::Sync::new(sync::Config::default(), sources, clock.clone(), tasks.clone());
-        let pieces = push::Pieces {
-            store: store.clone(),
-            clock: clock.clone(),
-            rng: rng.clone(),
-            tasks: tasks.clone(),
-            accounts: accounts.clone(),
-            rooms: rooms.clone(),
-            sync: sync.clone(),
-            gateway: peers.gateway(),
-        };
-        let push = push::Push::open(config.push(), pieces).await.context("cannot begin to push")?;
-        let appservices = appservices::open(config, &clock, &accounts, &rooms).await?;
-        let pieces = appservice::Pieces {
-            appservices: appservices.clone(),
-            store: store.clone(),
-            clock: clock.clone(),
-            rng: rng.clone(),
-            rooms: rooms.clone(),
-            presence: presence.clone(),
-        };
-        appservice::deliver(appservice::Config::default(), pieces, &tasks);
-        let gate = client_api::Gate::new(
-            config.client_api()?,
-            accounts.clone(),
-            devices.clone(),
-            appservices.clone(),
-            clock.clone(),
-        );
-        let sockets = client_api::Sockets::new(client_api::Pieces {
-            gate: gate.clone(),
-            accounts: accounts.clone(),
-            devices: devices.clone(),
-            presence: presence.clone(),
-            rooms: rooms.clone(),
-            sync: sync.clone(),
-            rng: rng.clone(),
-            tasks: tasks.clone(),
-        });
-        let inbound = peers.federate(Local {
+        let local = Local {
             store: store.clone(),
             clock,
             rng,
@@ -128,7 +82,12 @@ impl Region {
             accounts: accounts.clone(),
             devices: devices.clone(),
             presence: presence.clone(),
-        });
+        };
+        let sync = open_sync(&local);
+        let push = open_push(config, &local, &sync, &peers).await?;
+        let appservices = appservices::open(config, &local).await?;
+        let (gate, sockets) = open_gate(config, &local, &sync, appservices)?;
+        let inbound = peers.federate(local);
         let state = AppState {
             gate,
             store,
@@ -183,6 +142,64 @@ impl Region {
             tracing::error!("the store did not close in order");
         }
     }
+}
+
+fn open_sync(local: &Local) -> sync::Sync {
+    let sources = sync::Sources {
+        store: local.store.clone(),
+        rooms: local.rooms.clone(),
+        accounts: local.accounts.clone(),
+        devices: local.devices.clone(),
+        presence: local.presence.clone(),
+    };
+    let (clock, tasks) = (local.clock.clone(), local.tasks.clone());
+    sync::Sync::new(sync::Config::default(), sources, clock, tasks)
+}
+
+async fn open_push(
+    config: &Config,
+    local: &Local,
+    sync: &sync::Sync,
+    peers: &Peers,
+) -> anyhow::Result<push::Push> {
+    let pieces = push::Pieces {
+        store: local.store.clone(),
+        clock: local.clock.clone(),
+        rng: local.rng.clone(),
+        tasks: local.tasks.clone(),
+        accounts: local.accounts.clone(),
+        rooms: local.rooms.clone(),
+        sync: sync.clone(),
+        gateway: peers.gateway(),
+    };
+    push::Push::open(config.push(), pieces).await.context("cannot begin to push")
+}
+
+/// What lets clients in, and their sockets.
+fn open_gate(
+    config: &Config,
+    local: &Local,
+    sync: &sync::Sync,
+    appservices: appservice::Appservices,
+) -> anyhow::Result<(client_api::Gate, client_api::Sockets)> {
+    let gate = client_api::Gate::new(
+        config.client_api()?,
+        local.accounts.clone(),
+        local.devices.clone(),
+        appservices,
+        local.clock.clone(),
+    );
+    let sockets = client_api::Sockets::new(client_api::Pieces {
+        gate: gate.clone(),
+        accounts: local.accounts.clone(),
+        devices: local.devices.clone(),
+        presence: local.presence.clone(),
+        rooms: local.rooms.clone(),
+        sync: sync.clone(),
+        rng: local.rng.clone(),
+        tasks: local.tasks.clone(),
+    });
+    Ok((gate, sockets))
 }
 
 async fn open_accounts(

@@ -2,21 +2,16 @@
 
 use std::sync::Arc;
 
-use accounts::{Accounts, NewUser, RegisterError};
+use accounts::{NewUser, RegisterError};
 use anyhow::Context as _;
 use appservice::Appservices;
-use rooms::Rooms;
-use stdx::SharedClock;
 
+use super::peers::Local;
 use crate::{appservice_client::AppserviceClient, config::Config};
 
-/// Reads the registrations, and makes the users that they speak as.
-pub(super) async fn open(
-    config: &Config,
-    clock: &SharedClock,
-    accounts: &Accounts,
-    rooms: &Rooms,
-) -> anyhow::Result<Appservices> {
+/// Reads the registrations, makes the users that they speak as, and begins to tell them what happens.
+pub(super) async fn open(config: &Config, local: &Local) -> anyhow::Result<Appservices> {
+    let Local { accounts, rooms, clock, .. } = local;
     let client = AppserviceClient::new(&config.federation()?.certificate_authorities)?;
     let appservices = Appservices::new(config.appservices()?, Arc::new(client), clock.clone());
     let appservices = appservices.context("[appservices]")?;
@@ -33,5 +28,14 @@ pub(super) async fn open(
     }
     accounts.set_user_source(Arc::new(appservices.clone()));
     rooms.set_alias_source(Arc::new(appservices.clone()));
+    let pieces = appservice::Pieces {
+        appservices: appservices.clone(),
+        store: local.store.clone(),
+        clock: clock.clone(),
+        rng: local.rng.clone(),
+        rooms: rooms.clone(),
+        presence: local.presence.clone(),
+    };
+    appservice::deliver(appservice::Config::default(), pieces, &local.tasks);
     Ok(appservices)
 }
