@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use ruma::{DeviceId, RoomId, UserId, device_id, presence::PresenceState};
+use ruma::{
+    DeviceId, RoomId, UserId, api::client::sync::sync_events::v5::response, device_id,
+    presence::PresenceState,
+};
 use serde_json::{Value, json};
 use sync::{Dialect, SlidingBody, SlidingRequest, SyncError};
 
@@ -47,7 +50,11 @@ impl<'w> Slide<'w> {
             body: SlidingBody::parse(self.dialect, self.user, body.as_bytes()).expect("valid"),
         };
         let answer = self.world.sync.sliding(request).await?;
-        Ok(serde_json::from_slice(&answer).expect("the answer is JSON"))
+        let answer = serde_json::from_slice(&answer).expect("the answer is JSON");
+        if self.dialect == Dialect::Unstable {
+            is_readable(&answer);
+        }
+        Ok(answer)
     }
 
     /// The next answer, at once, which the client does not process.
@@ -67,6 +74,18 @@ impl<'w> Slide<'w> {
         self.pos = Some(answer["pos"].as_str().expect("a pos").to_owned());
         answer
     }
+}
+
+/// Clients that are built on ruma read the whole answer, or none of it.
+fn is_readable(answer: &Value) {
+    for room in answer["rooms"].as_object().expect("rooms").values() {
+        serde_json::from_value::<response::Room>(room.clone()).expect("a room");
+    }
+    for list in answer["lists"].as_object().expect("lists").values() {
+        serde_json::from_value::<response::List>(list.clone()).expect("a list");
+    }
+    let extensions = answer["extensions"].clone();
+    serde_json::from_value::<response::Extensions>(extensions).expect("extensions");
 }
 
 /// One list called `all` over the first rooms.
