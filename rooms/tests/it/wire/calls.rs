@@ -313,7 +313,6 @@ impl RemoteServers for Caller {
                 "num_joined_members": summary.room.num_joined_members,
                 "room_version": summary.room_version,
                 "guest_can_join": summary.room.guest_can_join,
-                "guest_can_join": summary.room.guest_can_join,
             });
             let body = json!({ "room": room });
             Ok(to_raw_value(&body).expect("JSON"))
