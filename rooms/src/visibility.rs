@@ -222,7 +222,7 @@ impl Sight<'_> {
         if let Some(erased) = self.erased.get(sender) {
             return Ok(*erased);
         }
-        let erased = self.rooms.is_erased(sender).await?;
+        let erased = self.rooms.inner.is_erased(sender).await?;
         self.erased.insert(sender.to_owned(), erased);
         Ok(erased)
     }

@@ -99,9 +99,10 @@ impl Rooms {
 }
 
 impl ServerSight<'_> {
-    /// The PDU as the server may see it.
+    /// The PDU as the server may see it. Of those who were erased no server gets more: what it
+    /// received before it has.
     pub(super) async fn json(&mut self, event: &StoredEvent) -> Result<Bytes, Error> {
-        if self.allows(event).await? {
+        if self.allows(event).await? && !self.is_erased(event.pdu.sender()).await? {
             Ok(event.pdu.json().clone())
         } else {
             Ok(event.pdu.redacted(event.version).json().clone())

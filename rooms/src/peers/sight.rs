@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ruma::{RoomId, ServerName, events::room::member::MembershipState};
+use ruma::{OwnedUserId, RoomId, ServerName, UserId, events::room::member::MembershipState};
 use storage::Range;
 
 use crate::{
@@ -36,11 +36,14 @@ pub(super) struct ServerSight<'a> {
     users: Option<Vec<String>>,
     /// Most events of an answer share a state.
     by_root: HashMap<Root, (Visibility, Presence)>,
+    /// Whether senders were erased.
+    erased: HashMap<OwnedUserId, bool>,
 }
 
 impl<'a> ServerSight<'a> {
     pub(super) fn new(inner: &'a Inner, server: &'a ServerName, room: &'a RoomId) -> Self {
-        Self { inner, server, room, users: None, by_root: HashMap::new() }
+        let (by_root, erased) = (HashMap::new(), HashMap::new());
+        Self { inner, server, room, users: None, by_root, erased }
     }
 
     pub(super) async fn allows(&mut self, event: &StoredEvent) -> Result<bool, Error> {
@@ -58,6 +61,15 @@ impl<'a> ServerSight<'a> {
             _ => presence,
         };
         Ok(suffices(before, presence) || suffices(after, presence))
+    }
+
+    pub(super) async fn is_erased(&mut self, sender: &UserId) -> Result<bool, Error> {
+        if let Some(erased) = self.erased.get(sender) {
+            return Ok(*erased);
+        }
+        let erased = self.inner.is_erased(sender).await?;
+        self.erased.insert(sender.to_owned(), erased);
+        Ok(erased)
     }
 
     async fn at(&mut self, root: Root) -> Result<(Visibility, Presence), Error> {

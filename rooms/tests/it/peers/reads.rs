@@ -280,3 +280,33 @@ async fn a_list_that_was_redacted_says_the_same_after_a_restart() {
         assert_eq!(before, after, "{server}");
     }
 }
+
+#[tokio::test]
+async fn no_server_gets_what_an_erased_user_said() {
+    let wire = Wire::default();
+    let (one, two) = (wire.server("one.test"), wire.server("two.test"));
+    let (ada, eve, bob) = (one.user("ada"), one.user("eve"), two.user("bob"));
+    let room = public(&one, &ada, "11").await;
+    one.join(&eve, &room).await.expect("joined");
+    come_in(&two, &bob, &room, &one).await;
+    let secret = one.send(&eve, &room, "a secret").await.expect("sent");
+    let last = one.send(&ada, &room, "no secret").await.expect("sent");
+    let ask = async |question: Question| {
+        question(&one, &name("two.test"), &room, &secret).await.expect("answered")
+    };
+    let of_events: Vec<Question> = QUESTIONS
+        .into_iter()
+        .filter(|(question, _)| matches!(*question, "backfill" | "event"))
+        .map(|(_, question)| question)
+        .collect();
+    for question in &of_events {
+        assert!(ask(*question).await.contains("a secret"), "before");
+    }
+    one.rooms.erase_user(&eve).await.expect("erased");
+    for question in &of_events {
+        let told = ask(*question).await;
+        assert!(!told.contains("a secret") && told.contains("m.room.message"), "{told}");
+    }
+    let other = one.rooms.peer_event(&name("two.test"), &last).await.expect("answered");
+    assert!(format!("{other:?}").contains("no secret"), "others are not erased");
+}
