@@ -35,6 +35,9 @@ pub(crate) struct Arguments {
     /// Members of the room
     #[arg(long, default_value_t = 10_000)]
     members: usize,
+    /// Events of the auth chain that one event of the state stands on
+    #[arg(long, default_value_t = 0)]
+    chain: usize,
     /// Joins that are cut off
     #[arg(long, default_value_t = 10)]
     kills: u32,
@@ -64,6 +67,9 @@ async fn measure(arguments: &Arguments, directory: &Path) -> anyhow::Result<Repo
     let room = trial.room("large");
     let took = trial.timed_join(&server, &room, &mut report).await?;
     let mut server = server;
+    if arguments.chain > 0 {
+        trial.long_chain(&server, arguments.chain, &mut report).await?;
+    }
     let mut whole = 0;
     for kill in 0..arguments.kills {
         let after = cut(kill, arguments.kills, took);
@@ -117,6 +123,29 @@ impl Trial {
         report.add("memory after it", resident, "MiB", None);
         self.check(room).await?;
         Ok(took)
+    }
+
+    /// A room of one member, who has changed their name as often as that.
+    async fn long_chain(
+        &self,
+        server: &Server,
+        chain: usize,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        let by = &self.fixture.signatory;
+        let mut room = Room::make(by, "chain", 1);
+        room.lengthen(by, chain);
+        let room = self.fixture.open(room);
+        let begin = Instant::now();
+        self.client().join_via(&room, &by.server).await?;
+        self.fixture.answered.notified().await;
+        let name = format!("join a room with an auth chain of {chain}");
+        report.add(&name, begin.elapsed().as_secs_f64() * 1000.0, "ms", None);
+        let resident = server.resident()? as f64 / f64::from(1 << 20);
+        report.add("memory after it", resident, "MiB", None);
+        let members = self.client().count_members(&room).await?;
+        ensure!(members == 2, "{room} has {members} members");
+        Ok(())
     }
 
     /// Kills the server during a join and starts it again. Returns whether the join had been made.
