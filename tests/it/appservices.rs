@@ -5,6 +5,7 @@ mod bridge;
 mod namespaces;
 mod networks;
 mod queries;
+mod restart;
 mod transactions;
 
 use http::Method;
