@@ -1,9 +1,8 @@
 //! Who is found by whom. The index follows the log, so what it shows is waited for.
 
-use std::time::Instant;
-
 use http::Method;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{
     server::{PATIENCE, Server},
