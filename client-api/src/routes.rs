@@ -39,6 +39,7 @@ mod tag;
 mod thirdparty;
 mod thread_subscription;
 mod threads;
+mod threepid_invite;
 mod to_device;
 mod typing;
 mod user_directory;

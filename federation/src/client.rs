@@ -4,6 +4,7 @@ mod addresses;
 mod connect;
 mod discovery;
 mod dns;
+mod identity;
 mod outside;
 mod posts;
 mod streamed;
@@ -21,7 +22,7 @@ use ruma::{OwnedServerName, ServerName};
 use stdx::SharedClock;
 
 pub use self::dns::{Lookup, Resolver, Service};
-pub(crate) use self::streamed::Streamed;
+pub(crate) use self::{identity::InNameOf, streamed::Streamed};
 use self::{
     connect::Connector,
     discovery::Discovery,

@@ -24,4 +24,4 @@ pub use self::{
     spaces::PeerHierarchy,
     third_party::{SignedThirdParty, ThirdPartyExchange},
 };
-pub(crate) use self::{access::AclCache, invite::shown_state};
+pub(crate) use self::{access::AclCache, invite::shown_state, third_party::Inviter};

@@ -70,7 +70,8 @@ impl Peers {
     pub(super) fn know_profiles(&self, accounts: &Accounts) {
         if self.federates {
             let remote = federation::Remote::new(self.client.clone());
-            accounts.set_remote_profiles(Arc::new(remote));
+            accounts.set_remote_profiles(Arc::new(remote.clone()));
+            accounts.set_identity_servers(Arc::new(remote));
         }
     }
 

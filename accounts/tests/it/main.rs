@@ -2,6 +2,7 @@
 
 mod account_data;
 mod emails;
+mod identity_servers;
 mod jwt_login;
 mod passwords;
 mod profiles;

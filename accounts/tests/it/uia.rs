@@ -153,7 +153,7 @@ async fn a_session_is_for_one_request() {
 async fn sessions_end() {
     let server = Server::new().await;
     let session = incomplete(round(&server, REGISTER, DUMMY, None).await).session;
-    server.clock.advance(15 * 60 * 1000);
+    server.clock.advance(60 * 60 * 1000);
     let auth = json!({"type": "m.login.dummy", "session": session});
     let late = round(&server, REGISTER, DUMMY, Some(auth)).await;
     assert!(matches!(late, Err(UiaError::UnknownSession)));

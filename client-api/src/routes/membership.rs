@@ -30,7 +30,7 @@ use serde_json::{
 };
 use sync::Sync as SyncEngine;
 
-use super::EndpointExt as _;
+use super::{EndpointExt as _, threepid_invite::Inviting};
 use crate::{
     error::Error,
     extract::{Authed, AuthedWithBody, json_or_default},
@@ -238,12 +238,15 @@ async fn invite_user(
 ) -> Result<Matrix<invite_user::v3::Response>, Error> {
     gate.may_act(&session)?;
     gate.limit_user(Action::Invite, &session)?;
-    let invite_user::v3::InvitationRecipient::UserId(recipient) = &req.recipient else {
-        return Err(Error::new(
-            http::StatusCode::FORBIDDEN,
-            "M_THREEPID_DENIED",
-            "This server does not invite by third-party identifiers",
-        ));
+    let recipient = match &req.recipient {
+        invite_user::v3::InvitationRecipient::UserId(recipient) => recipient,
+        invite_user::v3::InvitationRecipient::ThirdPartyId(invite) => {
+            let (rooms, accounts, session) = (&rooms, &accounts, &session);
+            let room_id = &req.room_id;
+            let inviting = Inviting { rooms, accounts, session, room_id, is_direct: false };
+            inviting.invite(invite).await?;
+            return Ok(Matrix(invite_user::v3::Response::new()));
+        }
     };
     let target = &recipient.user_id;
     let profile = invited_profile(&accounts, target).await?;

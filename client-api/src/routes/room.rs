@@ -22,6 +22,7 @@ use super::{
     EndpointExt as _,
     config::room,
     membership::{follow_replacement, invited_profile, profile},
+    threepid_invite::Inviting,
 };
 use crate::{
     error::Error,
@@ -59,12 +60,8 @@ async fn create_room(
     }
     gate.may_act(&session)?;
     gate.limit_user(Action::RoomCreation, &session)?;
-    if !req.invite_3pid.is_empty() {
-        return Err(Error::new(
-            http::StatusCode::FORBIDDEN,
-            "M_THREEPID_DENIED",
-            "This server does not invite by third-party identifiers",
-        ));
+    for _ in &req.invite_3pid {
+        gate.limit_user(Action::Invite, &session)?;
     }
     if let Some(name) = &req.room_alias_name
         && let Ok(alias) = RoomAliasId::parse(format!("#{name}:{}", rooms.server_name()))
@@ -95,6 +92,15 @@ async fn create_room(
             .map(|content| content.json()),
     };
     let room_id = rooms.create(request).await?;
+    let (rooms, accounts, session) = (&rooms, &accounts, &session);
+    let is_direct = req.is_direct;
+    let inviting = Inviting { rooms, accounts, session, room_id: &room_id, is_direct };
+    for invite in &req.invite_3pid {
+        // The room is there: an error would have the client make another.
+        if let Err(error) = inviting.invite(invite).await {
+            tracing::info!(room.id = %room_id, %error, "somebody was not invited");
+        }
+    }
     Ok(Matrix(create_room::v3::Response { room_id }))
 }
 

@@ -47,6 +47,16 @@ impl Outside {
         Err(RequestError::Request("it redirects too often".to_owned()))
     }
 
+    /// One request, wherever that leads. Bounded in time by the caller.
+    pub(super) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, RequestError> {
+        self.register(request.uri()).await?;
+        let response = self.http.request(request).await;
+        response.map_err(|error| RequestError::Connection(chain(&error)))
+    }
+
     async fn register(&self, uri: &Uri) -> Result<(), RequestError> {
         self.connector.register(&target_of(&self.dns, uri).await?);
         Ok(())

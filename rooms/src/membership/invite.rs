@@ -41,6 +41,14 @@ impl Inner {
         if writer.draft(self).membership(sender).await? != MembershipState::Join {
             return Err(Error::NotJoined);
         }
+        self.check_target_invitable(writer, target).await
+    }
+
+    pub(crate) async fn check_target_invitable(
+        &self,
+        writer: &mut Writer,
+        target: &UserId,
+    ) -> Result<(), Error> {
         match writer.draft(self).membership(target).await? {
             MembershipState::Join => {
                 Err(Error::Forbidden(format!("{target} is already in the room")))

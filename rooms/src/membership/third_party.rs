@@ -6,7 +6,9 @@ use serde_json::json;
 
 use crate::{
     Error, JoinRequest, Rooms,
-    peers::{SignedThirdParty, ThirdPartyExchange},
+    peers::{Inviter, SignedThirdParty, ThirdPartyExchange},
+    room::Writer,
+    rooms::Inner,
 };
 
 impl Rooms {
@@ -28,13 +30,29 @@ impl Rooms {
         let exchange = ThirdPartyExchange { room_id, sender: &sender, target, signed };
         match row.map(|row| row.membership) {
             Some(MembershipState::Invite | MembershipState::Join) => {}
-            _ if self.inner.is_resident(room_id).await? => self.invite_by(exchange).await?,
             _ => {
-                self.have_invited(exchange).await?;
+                self.invite_by_third_party(exchange).await?;
                 request.via.insert(0, sender.server_name().to_owned());
             }
         }
         self.join(request).await
+    }
+
+    /// A user of this server turns out to have the identifier that somebody invited. Durable on
+    /// return. Who is invited already stays so.
+    pub async fn invite_by_third_party(
+        &self,
+        exchange: ThirdPartyExchange<'_>,
+    ) -> Result<(), Error> {
+        if !self.inner.is_local(exchange.target) {
+            let target = exchange.target;
+            return Err(Error::Forbidden(format!("{target} is not a user of this server")));
+        }
+        if self.inner.is_resident(exchange.room_id).await? {
+            self.invite_by(exchange).await
+        } else {
+            self.have_invited(exchange).await
+        }
     }
 
     /// "If the invited homeserver is in the room the invite came from, it can auth the event and
@@ -43,11 +61,13 @@ impl Rooms {
         let inner = &*self.inner;
         let ThirdPartyExchange { room_id, sender, target, .. } = exchange;
         let view = inner.view(room_id).await?.ok_or(Error::NotFound("the room"))?;
-        if let Some(content) = self.third_party_content(view.state, &exchange).await? {
-            let writer = inner.member_writer(room_id).await?;
-            inner.set_member(writer, sender, target, &content).await?;
+        match self.third_party_content(view.state, &exchange, Inviter::Left).await? {
+            Some(content) => {
+                let writer = inner.member_writer(room_id).await?;
+                inner.set_member(writer, sender, target, &content).await.map(drop)
+            }
+            None => Ok(inner.store.barrier().wait().await?),
         }
-        Ok(())
     }
 
     /// The inviting server makes the invite, and hands it in here before it answers.
@@ -72,5 +92,24 @@ impl Rooms {
             .map_err(|error| Error::Internal(error.to_string()))?;
         let remote = &inner.ports.remote;
         Ok(remote.exchange_third_party_invite(sender.server_name(), room_id, event).await?)
+    }
+}
+
+impl Inner {
+    /// As [`check_invitable`](Self::check_invitable), where the inviter may have left. Whom the room
+    /// has sent away invites nobody any more.
+    pub(crate) async fn check_left_invitable(
+        &self,
+        writer: &mut Writer,
+        sender: &UserId,
+        target: &UserId,
+    ) -> Result<(), Error> {
+        let mut draft = writer.draft(self);
+        let has_left = draft.membership(sender).await? == MembershipState::Leave;
+        let member = draft.state("m.room.member", sender.as_str()).await?;
+        if has_left && member.is_some_and(|member| member.sender() == sender) {
+            return self.check_target_invitable(writer, target).await;
+        }
+        self.check_invitable(writer, sender, target).await
     }
 }

@@ -41,6 +41,15 @@ pub struct ThirdPartyExchange<'a> {
     pub signed: &'a SignedThirdParty,
 }
 
+/// Where whoever invited must be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Inviter {
+    /// In the room.
+    Here,
+    /// In the room, or gone of their own accord: the rules of authorisation let the invite stand.
+    Left,
+}
+
 impl Rooms {
     /// Invites the user. Durable on return. Who is invited already stays so.
     pub async fn peer_exchange_third_party_invite(
@@ -57,7 +66,7 @@ impl Rooms {
             return Err(Error::Forbidden(format!("{sender} is not a user of this server")));
         }
         let view = inner.open_room(server, room_id).await?;
-        match self.third_party_content(view.state, &exchange).await? {
+        match self.third_party_content(view.state, &exchange, Inviter::Here).await? {
             Some(content) => self.invite_remotely(room_id, sender, target, &content).await,
             // The answer was lost, or it is asked again and again.
             None => Ok(inner.store.barrier().wait().await?),
@@ -70,6 +79,7 @@ impl Rooms {
         &self,
         state: Root,
         exchange: &ThirdPartyExchange<'_>,
+        inviter: Inviter,
     ) -> Result<Option<Content>, Error> {
         let inner = &*self.inner;
         let ThirdPartyExchange { room_id, sender, target, signed } = *exchange;
@@ -77,7 +87,10 @@ impl Rooms {
         let source = source.ok_or(Error::NotFound("the third-party invite"))?;
         let (content, key) = accepted(&source.pdu, exchange)?;
         let mut writer = inner.member_writer(room_id).await?;
-        inner.check_invitable(&mut writer, sender, target).await?;
+        match inviter {
+            Inviter::Here => inner.check_invitable(&mut writer, sender, target).await?,
+            Inviter::Left => inner.check_left_invitable(&mut writer, sender, target).await?,
+        }
         if writer.draft(inner).membership(target).await? == MembershipState::Invite {
             return Ok(None);
         }

@@ -464,3 +464,88 @@ async fn a_key_counts_as_long_as_its_identity_server_says() {
     exchange.ask(&exchange.honest("listed")).await.ok("no URL");
     exchange.until_invited().await;
 }
+
+impl Exchange {
+    /// An identity server tells a region of a pending invite; whether it was taken up.
+    async fn on_bind(&self, region: &Region, user: &UserId, token: &str, signed: Value) -> bool {
+        let Scene { ada, room, .. } = &self.scene;
+        let invite = json!({ "medium": "email", "address": "d@mail.test", "mxid": user,
+            "room_id": room, "sender": ada, "signed": signed, "token": token });
+        let body = json!({ "medium": "email", "address": "d@mail.test", "mxid": user,
+            "invites": [invite] });
+        let uri = path("v1/3pid/onbind", &[]);
+        let mut taken = Vec::new();
+        for method in ["PUT", "POST"] {
+            let body = body.to_string();
+            let answer = region.ask(request(method, &uri, &[], body.into())).await;
+            assert!(answer.status == 200 || answer.errcode() == "M_FORBIDDEN", "{answer:?}");
+            taken.push(answer.status == 200);
+        }
+        assert_eq!(taken[0], taken[1], "{user}");
+        taken[0]
+    }
+}
+
+/// On a server that is not in the room, on the inviter's, and on one that is in the room too.
+#[tokio::test]
+async fn whoever_has_an_address_now_is_invited_where_it_was() {
+    for version in ["1", "11", "12"] {
+        let exchange = Exchange::new(version).await;
+        let Exchange { scene, fourth, dora, identity } = &exchange;
+        let Scene { us, third, room, .. } = scene;
+        let (bob, erin) = (us.user("bob").await, third.user("erin").await);
+        for (region, user, token) in [(fourth, dora, "T"), (us, &bob, "U"), (third, &erin, "W")] {
+            if token != "T" {
+                exchange.invite_by_mail(token, identity.content()).await;
+            }
+            let forged = signed_by(&key(8, "0"), json!({ "mxid": user, "token": token }));
+            assert!(!exchange.on_bind(region, user, token, forged).await);
+            assert_eq!(us.membership(room, user).await, None, "{user}: forged");
+            let of_nobody = UserId::parse(format!("@nobody:{}", region.name)).expect("an id");
+            let signed = identity.signed(of_nobody.as_str(), token);
+            assert!(!exchange.on_bind(region, &of_nobody, token, signed).await);
+            assert_eq!(us.membership(room, &of_nobody).await, None, "who does not exist");
+            let signed = identity.signed(user.as_str(), token);
+            assert!(exchange.on_bind(region, user, token, signed).await);
+            let told = region.told(room, user).await;
+            assert_eq!(told, Some(MembershipState::Invite), "{user}, version {version}");
+            if region.name == third.name {
+                let root = third.view(room).await.state;
+                let event = third.rooms.state_get(root, "m.room.member", user.as_str()).await;
+                let event = event.expect("reads").expect("erin is in the state");
+                us.has_event(room, event.event_id()).await;
+            }
+            assert_eq!(us.membership(room, user).await, told, "{user}, version {version}");
+        }
+    }
+}
+
+/// The rules of authorisation let the invite of who has left stand; who was sent away is another
+/// matter.
+#[tokio::test]
+async fn an_invite_outlives_the_stay_of_whoever_made_it() {
+    let exchange = Exchange::new("11").await;
+    let Exchange { scene, identity, .. } = &exchange;
+    let Scene { us, ada, room, .. } = scene;
+    let (bob, eve) = (us.user("bob").await, us.user("eve").await);
+    let (ben, eva) = (us.user("ben").await, us.user("eva").await);
+    let levels = json!({ "users": { ada: 100, &bob: 50, &eve: 50 } });
+    us.send(ada, room, "m.room.power_levels", Some(""), levels).await;
+    for (inviter, token) in [(&bob, "B"), (&eve, "E")] {
+        us.join(inviter, room, us).await;
+        us.send(inviter, room, KIND, Some(token), identity.content()).await;
+    }
+    us.rooms.leave(room, &bob, None).await.expect("leaves");
+    let kick = rooms::MembershipChange { room_id: room, sender: ada, target: &eve, reason: None };
+    us.rooms.kick(kick).await.expect("sends eve away");
+    for (inviter, target, token, stands) in [(&bob, &ben, "B", true), (&eve, &eva, "E", false)] {
+        let signed = identity.signed(target.as_str(), token);
+        let invite = json!({ "room_id": room, "sender": inviter, "signed": signed });
+        let body = json!({ "mxid": target, "invites": [{ "room_id": 1 }, invite] });
+        let uri = path("v1/3pid/onbind", &[]);
+        let answer = us.ask(request("PUT", &uri, &[], body.to_string().into())).await;
+        answer.refused("one of them says nothing");
+        let expected = stands.then_some(MembershipState::Invite);
+        assert_eq!(us.membership(room, target).await, expected, "{inviter}");
+    }
+}
