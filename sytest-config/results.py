@@ -20,7 +20,7 @@ REASONS = [
     (r"Banned servers cannot /invite", "an invite for a user who does not exist is refused"),
     (r"Banned servers cannot get missing events", "a body without what the specification requires is refused"),
     (r"Remote banned user is kicked", "who was banned may see the state of that moment, as who has left may"),
-    (r"3pid|3PID|email|recaptcha|third party invite", "third-party identifiers are not built"),
+    (r"recaptcha", "recaptcha is not built"),
     (r"SSO|CAS|login/cas", "single sign-on is not built"),
     (r"user directory|User in|Users? (appear|stay)|User joining then leaving public room|User appears", "the user directory is not built"),
     (r"[Pp]usher|pushed|/notifications|pushes|msc2625", "pushing is not built"),

@@ -10,7 +10,27 @@ use base qw( SyTest::Homeserver );
 use Carp;
 use Cwd qw( getcwd );
 use File::Path qw( make_path remove_tree );
+use File::Temp qw( tempdir );
+use SyTest::Identity::Server;
+use SyTest::MailServer::Protocol;
 use SyTest::SSL qw( ensure_ssl_key create_ssl_cert );
+
+# Its mail server knows the greeting of 1982 only.
+*SyTest::MailServer::Protocol::on_EHLO = \&SyTest::MailServer::Protocol::on_HELO;
+
+# SyTest's identity servers sign their certificate themselves, for no name: nobody who checks
+# certificates talks to them. They get one of SyTest's authority.
+{
+   my $listen = SyTest::Identity::Server->can( 'listen' );
+   my $dir = tempdir( CLEANUP => 1 );
+   *SyTest::Identity::Server::listen = sub {
+      my ( $self, %args ) = @_;
+      my ( $certificate, $key ) = ( "$dir/identity.crt", "$dir/identity.key" );
+      ensure_ssl_key( $key );
+      create_ssl_cert( $certificate, $key, $args{host} );
+      return $self->$listen( %args, SSL_cert_file => $certificate, SSL_key_file => $key );
+   };
+}
 
 sub _init
 {
@@ -53,6 +73,7 @@ sub start
    remove_tree( "$dir/data" );
    make_path( "$dir/data" );
 
+   my $mail = $self->{smtp_server_config};
    my %env = (
       PATH                              => $ENV{PATH},
       MERIDIAN_SERVER_NAME              => $self->server_name,
@@ -65,6 +86,11 @@ sub start
       MERIDIAN_REGISTRATION__SHARED_SECRET => "reg_secret",
       MERIDIAN_REGISTRATION__GUESTS     => "true",
       MERIDIAN_RATE_LIMITS__ENABLED     => "false",
+      MERIDIAN_PUBLIC_URL               => $self->public_baseurl,
+      MERIDIAN_MAIL__HOST               => $mail->{host},
+      MERIDIAN_MAIL__PORT               => $mail->{port},
+      MERIDIAN_MAIL__SECURITY           => "none",
+      MERIDIAN_MAIL__FROM               => 'Meridian <noreply@example.com>',
       # SyTest's own servers have certificates of its authority and live on loopback.
       MERIDIAN_FEDERATION__CERTIFICATE_AUTHORITIES => "['" . getcwd() . "/keys/ca.crt']",
       MERIDIAN_FEDERATION__ALLOWED_ADDRESSES => "['127.0.0.0/8', '::1/128']",
