@@ -22,7 +22,6 @@ use ruma::{OwnedServerName, ServerName};
 use stdx::SharedClock;
 
 pub use self::dns::{Lookup, Resolver, Service};
-pub(crate) use self::{identity::InNameOf, streamed::Streamed};
 use self::{
     connect::Connector,
     discovery::Discovery,
@@ -30,6 +29,7 @@ use self::{
     outside::Outside,
     posts::Posts,
 };
+pub(crate) use self::{identity::InNameOf, streamed::Streamed};
 use crate::{Config, x_matrix::XMatrix};
 
 /// Idle connections to one server.
