@@ -2,13 +2,14 @@
 //!
 //! [spec]: https://spec.matrix.org/v1.19/application-service-api/#querying
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use accounts::{UserFuture, UserSource};
 use bytes::Bytes;
 use rooms::ports::{AliasSource, PortFuture};
 use ruma::{RoomAliasId, UserId};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::{
     Appservices, Registration,
