@@ -14,9 +14,7 @@ pub mod stream;
 mod to_device;
 
 pub use backup::{BackupContents, BackupError, BackupScope, BackupSessions, BackupVersion};
-pub use dehydrated::{
-    DehydratedDevice, DehydratedError, DehydratedMessages, NewDehydratedDevice,
-};
+pub use dehydrated::{DehydratedDevice, DehydratedError, DehydratedMessages, NewDehydratedDevice};
 pub use devices::{Device, DeviceError, Devices};
 pub use store::StoreError;
 pub use to_device::{SendToDevice, SendToDeviceError, ToDeviceMessages};

@@ -16,10 +16,11 @@ impl Accounts {
     ) -> Result<(), StoreError> {
         for prefix in PREFIXES {
             let event_type = format!("{prefix}.{device_id}");
-            match self.delete_account_data(user_id, None, &event_type).await {
-                Err(AccountDataError::Store(error)) => return Err(error),
-                // No other error comes of deleting what is not the server's own.
-                _ => {}
+            // No other error comes of deleting what is not the server's own.
+            if let Err(AccountDataError::Store(error)) =
+                self.delete_account_data(user_id, None, &event_type).await
+            {
+                return Err(error);
             }
         }
         Ok(())

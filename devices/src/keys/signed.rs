@@ -145,5 +145,9 @@ pub(super) fn check_remote_device_keys(
 ) -> Result<(), KeysError> {
     check_size(keys)?;
     let names = |field, name| !keys.contains_key(field) || text(keys, field) == Some(name);
-    if names("user_id", user_id.as_str()) && names("device_id", device_id) { Ok(()) } else { Err(KeysError::Malformed("the keys are not of the device")) }
+    if names("user_id", user_id.as_str()) && names("device_id", device_id) {
+        Ok(())
+    } else {
+        Err(KeysError::Malformed("the keys are not of the device"))
+    }
 }
