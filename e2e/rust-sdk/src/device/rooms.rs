@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use matrix_sdk::{
     Room, RoomState,
     ruma::{
@@ -95,20 +95,26 @@ impl Device {
 
     /// Waits until the event can be read; what it says, and whether the SDK warns of it.
     pub(crate) async fn hear(&mut self, id: &RoomId, event: &EventId) -> Result<Value> {
-        let timeline = self.open(id).await?;
-        let heard = eventually("the text of the event", async || {
-            let Some(item) = timeline.item_by_event_id(event).await else { return Ok(None) };
-            let Some(message) = item.content().as_message() else { return Ok(None) };
-            let warning = match item.get_shield(false) {
-                TimelineEventShieldState::None => None,
-                // A key that came from the backup, where the user's other device was faster than the message with the key.
-                TimelineEventShieldState::Grey { code: Code::AuthenticityNotGuaranteed } => None,
-                shield => Some(format!("{shield:?}")),
-            };
-            let (body, sender) = (message.body(), item.sender());
-            Ok(Some(json!({ "body": body, "sender": sender, "warning": warning })))
-        });
-        heard.await
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let timeline = self.open(id).await?;
+            let looked = Instant::now();
+            while looked.elapsed() < KEYS_COME {
+                if let Some(heard) = heard(&timeline, event).await {
+                    return Ok(heard);
+                }
+                sleep(LOOK_AGAIN).await;
+            }
+            ensure!(Instant::now() < deadline, "never saw the text of {event}");
+            self.reopen(id, &timeline).await;
+        }
+    }
+
+    /// The SDK's timeline at times overlooks a key that comes while it loads, until the room is opened again.
+    async fn reopen(&mut self, id: &RoomId, timeline: &Timeline) {
+        if unreadable(timeline).await {
+            self.timelines.remove(id);
+        }
     }
 
     /// The whole history, oldest first; a message that cannot be read has no body.
@@ -120,8 +126,7 @@ impl Device {
             if is_readable(&timeline).await || Instant::now() > deadline {
                 break timeline;
             }
-            // The SDK's timeline at times overlooks a key that comes while it pages back, until the room is opened again.
-            self.timelines.remove(id);
+            self.reopen(id, &timeline).await;
         };
         let items = timeline.items().await;
         let messages = items.iter().filter_map(|item| item.as_event()).filter_map(|event| {
@@ -167,18 +172,32 @@ impl Device {
     }
 }
 
+async fn heard(timeline: &Timeline, event: &EventId) -> Option<Value> {
+    let item = timeline.item_by_event_id(event).await?;
+    let body = item.content().as_message()?.body().to_owned();
+    let warning = match item.get_shield(false) {
+        TimelineEventShieldState::None => None,
+        // A key that came from the backup, where the user's other device was faster than the message with the key.
+        TimelineEventShieldState::Grey { code: Code::AuthenticityNotGuaranteed } => None,
+        shield => Some(format!("{shield:?}")),
+    };
+    Some(json!({ "body": body, "sender": item.sender(), "warning": warning }))
+}
+
+async fn unreadable(timeline: &Timeline) -> bool {
+    let items = timeline.items().await;
+    let mut events = items.iter().filter_map(|item| item.as_event());
+    events.any(|event| event.content().is_unable_to_decrypt())
+}
+
 /// Whether all can be read after a while: keys come from the backup one by one, after each failure.
 async fn is_readable(timeline: &Timeline) -> bool {
     let deadline = Instant::now() + KEYS_COME;
-    loop {
-        let items = timeline.items().await;
-        let mut events = items.iter().filter_map(|item| item.as_event());
-        if !events.any(|event| event.content().is_unable_to_decrypt()) {
-            return true;
-        }
+    while unreadable(timeline).await {
         if Instant::now() > deadline {
             return false;
         }
         sleep(LOOK_AGAIN).await;
     }
+    true
 }
