@@ -14,7 +14,7 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-use crate::{PATIENCE, session::Device};
+use crate::{PATIENCE, eventually, session::Device};
 
 /// More requests than any list of the scenario needs.
 const REQUESTS: usize = 20;
@@ -61,11 +61,16 @@ impl Device {
             while let Ok(update) = updates.try_recv() {
                 rooms.extend(update.joined.into_keys());
             }
+            // The SDK announces the count a moment after the answer.
+            let count = match failed {
+                true => None,
+                false => Some(eventually("the count", async || Ok(count(list))).await?),
+            };
             requests.push(json!({
                 "state": name(&service.state().get()),
                 "rooms": rooms,
                 "known": self.client()?.rooms().len(),
-                "count": count(list),
+                "count": count,
                 "error": error,
             }));
             if failed {
