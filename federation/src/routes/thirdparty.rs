@@ -97,8 +97,9 @@ async fn on_bind(State(inbound): State<Inbound>, request: Plain) -> Result<RawJs
     let user = accounts.user(&mxid).await.map_err(|error| Error::internal(&error))?;
     let is_one = accounts.is_local(&mxid) && user.is_some_and(|user| !user.deactivated);
     // One that is not understood does not hide the others.
-    let read = |invite: &Box<RawValue>| serde_json::from_str::<Pending>(invite.get()).ok();
-    let pending = invites.iter().filter(|_| is_one).filter_map(read).take(INVITES_MAX);
+    let read = |invite: &RawValue| serde_json::from_str::<Pending>(invite.get()).ok();
+    let pending = invites.iter().filter(|_| is_one).filter_map(|invite| read(invite));
+    let pending = pending.take(INVITES_MAX);
     let taken: Vec<_> =
         pending.map(|invite| take_up(inbound.inner.rooms.clone(), mxid.clone(), invite)).collect();
     let taken = stream::iter(taken).buffer_unordered(INVITES_PARALLEL);
