@@ -455,7 +455,10 @@ impl Config {
     pub(crate) fn mailer(&self) -> anyhow::Result<Option<mail::Config>> {
         let section = &self.mail;
         let Some(host) = &section.host else {
-            ensure!(!self.registration.require_email, "[registration] `require_email` needs [mail]");
+            ensure!(
+                !self.registration.require_email,
+                "[registration] `require_email` needs [mail]"
+            );
             return Ok(None);
         };
         ensure!(self.public_url.is_some(), "[mail] needs a `public_url` for its links to lead to");

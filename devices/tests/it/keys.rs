@@ -203,7 +203,7 @@ async fn keys_that_are_not_the_devices_are_refused() {
 /// Whoever encrypts for the device checks that, as deployed servers leave it to them.
 #[tokio::test]
 async fn device_keys_with_a_text_for_a_signature_are_given_as_they_came() {
-    let mut server = Server::new();
+    let server = Server::new();
     let ada = user_id!("@ada:example.org");
     server.device(ada, "PHONE").await;
     let forged = signed(unsigned_device_keys(ada, "PHONE", 1), ada, "ed25519:PHONE", &key(2));
