@@ -43,7 +43,9 @@ class Host:
     def _read(self) -> None:
         for line in self.process.stdout:
             answer = json.loads(line)
-            self._answers[answer["id"]].put(answer)
+            waiting = self._answers.get(answer["id"])  # nobody waits for what came too late
+            if waiting is not None:
+                waiting.put(answer)
         for waiting in self._answers.values():
             waiting.put({"error": "the host of the device is gone"})
 
