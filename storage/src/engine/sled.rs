@@ -16,6 +16,7 @@ use std::{
     ops::Bound,
     path::{Path, PathBuf},
     sync::{Arc, Weak},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -38,6 +39,12 @@ const SNAPSHOT_PAGE: usize = 256;
 const PIECE: u8 = 1;
 /// Starts where rows begin.
 const ROWS: &[u8] = &[PIECE + 1];
+
+/// What sled says of a file that is held.
+const LOCKED: &str = "could not acquire lock";
+/// Together two seconds.
+const LOCK_WAITS: u32 = 200;
+const LOCK_WAIT: Duration = Duration::from_millis(10);
 
 fn failed(error: sled::Error) -> EngineError {
     EngineError(error.to_string())
@@ -67,7 +74,7 @@ impl Sled {
             .segment_size(SEGMENT_BYTES)
             .cache_capacity(CACHE_BYTES)
             .flush_every_ms(None);
-        let db = config.open().map_err(failed)?;
+        let db = open_when_free(&config)?;
         let io = |error: std::io::Error| EngineError(error.to_string());
         let file = File::open(path.join("db")).map_err(io)?;
         File::open(path.join("conf")).and_then(|conf| conf.sync_all()).map_err(io)?;
@@ -94,6 +101,21 @@ impl Sled {
             overwritten.insert(key, old);
         }
         Ok((batch, overwritten))
+    }
+}
+
+/// sled writes in threads of its own, which may hold the file for a moment after the database was
+/// dropped. Nobody else is in our directory: that has a lock of its own.
+fn open_when_free(config: &sled::Config) -> Result<sled::Db, EngineError> {
+    let mut waits = LOCK_WAITS;
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error)) if waits > 0 && error.to_string().contains(LOCKED) => {
+                waits -= 1;
+                std::thread::sleep(LOCK_WAIT);
+            }
+            opened => return opened.map_err(failed),
+        }
     }
 }
 
@@ -334,5 +356,20 @@ mod tests {
         }
         let blobs = std::fs::read_dir(directory.path().join("blobs")).expect("the directory");
         assert_eq!(blobs.count(), 0);
+    }
+
+    #[test]
+    fn a_file_that_is_held_for_a_moment_is_waited_for() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let held = Sled::open(directory.path()).expect("it is opened");
+        let (going, gone) = std::sync::mpsc::channel();
+        let path = directory.path().to_owned();
+        let second = std::thread::spawn(move || {
+            going.send(()).expect("the test waits");
+            Sled::open(&path).map(drop)
+        });
+        gone.recv().expect("the thread has begun");
+        drop(held);
+        second.join().expect("no panic").expect("it is opened once it is free");
     }
 }
