@@ -9,6 +9,11 @@ import sys
 
 # The first that matches a test's name holds. Absent features come before defects.
 REASONS = [
+    (r"unbound 3pid over federation with users from both|revocation of guest_access over federation", "now and then what is sent right after a join over federation is not seen within ten seconds; cause not found"),
+    (r"rooms you've muted", "waits for a push of a text that looks like a mention: those rules were removed in version 1.17"),
+    (r"Rejected events are not pushed|are correctly pushed|rejected pushers|Notifications can be viewed", "a listener that the test of muted rooms leaves behind takes its push"),
+    (r"msc2625", "MSC2625 was given up"),
+    (r"gapped incremental sync is for senders", "the change of a member in the gap is told as well"),
     (r"global push rule (for room|before|after)|(delete|disable) a push rule|New rules appear before", "SyTest names a room rule by an alias; it takes a room's id"),
     (r"remote user leaves room we no longer", "the test ends at the first answer that has device lists"),
     (r"on display name change", "the user directory is not built"),
@@ -29,7 +34,7 @@ REASONS = [
     (r"erase", "events of erased users are not hidden yet"),
     (r"[Bb]ackup|[Kk]ey|device_list|device change|sign|device list|Device|devices|resync", "end-to-end keys are being built"),
     (r"whois", "whois is not built"),
-    (r"URL preview|media|thumbnail|configuration endpoint|quarantine", "media is being built"),
+    (r"URL preview|media|thumbnail|configuration endpoint|quarantine", "not built"),
     (r"Current state appears in timeline", "what a user may not see is in `state`, not in the timeline"),
     (r"non-joined user can call /events", "the stream of a room that is looked into has its events only"),
     (r"correct timeline in incremental sync", "a room's whole history is not a limited timeline"),
