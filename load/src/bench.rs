@@ -2,11 +2,16 @@
 //! cores, so CPU per operation is the figure to compare and throughput the one to be careful with.
 
 mod delivery;
+mod fan_out;
+mod initial_sync;
+mod many_rooms;
 mod no_op_sync;
 pub(crate) mod population;
 pub(crate) mod report;
 pub(crate) mod send;
+mod sliding_window;
 mod sockets;
+mod waking_sync;
 
 use std::{
     fs,
@@ -14,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use self::{delivery::Transport, population::Population, report::Report};
 use crate::server::{Plan, Server};
@@ -38,12 +43,30 @@ pub(crate) struct Arguments {
     /// Events in the store for the second start-up
     #[arg(long)]
     events: Option<u64>,
-    /// Idle sockets at the end of the memory measurement; it begins with a ninth of them
+    /// Idle sockets at the end of the memory measurement, which begins with a ninth of them; as many
+    /// are told of a message at once
     #[arg(long)]
     sockets: Option<usize>,
+    /// Rooms of the account whose syncs are measured
+    #[arg(long)]
+    rooms: Option<usize>,
+    /// Measure only this part; may be repeated
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
     /// Write the figures here as JSON
     #[arg(long)]
     json: Option<PathBuf>,
+}
+
+/// Each has a server and a store of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Sends, deliveries, start-up, memory
+    Basics,
+    /// The syncs of an account in very many rooms
+    ManyRooms,
+    /// One message to very many sockets, and their return
+    FanOut,
 }
 
 /// How much of each measurement.
@@ -51,16 +74,18 @@ struct Scale {
     time: Duration,
     events: u64,
     sockets: usize,
+    rooms: usize,
 }
 
 impl Scale {
     fn of(arguments: &Arguments) -> Self {
-        let (seconds, events, sockets) =
-            if arguments.smoke { (4, 20_000, 1_800) } else { (10, 200_000, 9_000) };
+        let (seconds, events, sockets, rooms) =
+            if arguments.smoke { (4, 20_000, 1_800, 100) } else { (10, 200_000, 9_000, 1_000) };
         Self {
             time: Duration::from_secs(arguments.seconds.unwrap_or(seconds)),
             events: arguments.events.unwrap_or(events),
             sockets: arguments.sockets.unwrap_or(sockets),
+            rooms: arguments.rooms.unwrap_or(rooms),
         }
     }
 }
@@ -75,7 +100,26 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 async fn measure(arguments: &Arguments, scale: &Scale, directory: &Path) -> anyhow::Result<Report> {
     let mut report = Report::default();
     sockets::raise_file_limit()?;
-    let plan = Plan::new(&arguments.server_bin, &arguments.engine, directory)?;
+    let is_wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
+    let plan = |name| Plan::new(&arguments.server_bin, &arguments.engine, &directory.join(name));
+    if is_wanted(Part::Basics) {
+        basics(&mut report, arguments, scale, &plan("basics")?).await?;
+    }
+    if is_wanted(Part::ManyRooms) {
+        many_rooms::measure(&mut report, scale, &plan("many-rooms")?).await?;
+    }
+    if is_wanted(Part::FanOut) {
+        fan_out::measure(&mut report, scale, &plan("fan-out")?).await?;
+    }
+    Ok(report)
+}
+
+async fn basics(
+    report: &mut Report,
+    arguments: &Arguments,
+    scale: &Scale,
+    plan: &Plan,
+) -> anyhow::Result<()> {
     let (server, empty) = plan.start().await?;
     report.add("start-up, empty store", milliseconds(empty), "ms", None);
     println!(
@@ -86,11 +130,10 @@ async fn measure(arguments: &Arguments, scale: &Scale, directory: &Path) -> anyh
 
     let crowd = Population::create(plan.address, "bench", WRITERS).await?;
     let rooms = crowd.own_rooms().await?;
-    let mut sent = measure_sends(&mut report, scale, &server, &crowd, &rooms).await?;
-    no_op_sync::measure(&mut report, scale.time, &server, &crowd.accounts[0], plan.address).await?;
+    let mut sent = measure_sends(report, scale, &server, &crowd, &rooms).await?;
+    no_op_sync::measure(report, scale.time, &server, &crowd.accounts[0], plan.address).await?;
     for transport in [Transport::LongPoll, Transport::WebSocket] {
-        sent +=
-            delivery::measure(&mut report, scale.time, &server, plan.address, transport).await?;
+        sent += delivery::measure(report, scale.time, &server, plan.address, transport).await?;
     }
     if sent < scale.events {
         println!("bench: filling the store from {sent} to {} events", scale.events);
@@ -108,11 +151,11 @@ async fn measure(arguments: &Arguments, scale: &Scale, directory: &Path) -> anyh
     let idle = sockets::register(scale.sockets, plan.address).await?;
     again.terminate().await?;
     let (fresh, _) = plan.start().await?;
-    sockets::measure(&mut report, scale.sockets, &fresh, plan.address, &idle).await?;
+    sockets::measure(report, scale.sockets, &fresh, plan.address, &idle).await?;
     drop(fresh);
     let disk = bytes_under(&plan.data())? as f64 / sent.max(1) as f64;
     report.add("disk per event sent, all included", disk, "B", None);
-    Ok(report)
+    Ok(())
 }
 
 async fn measure_sends(

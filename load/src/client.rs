@@ -13,6 +13,9 @@ use crate::connection::{Connection, Response};
 /// Wide enough that a reader which keeps up never sees a limited timeline.
 pub(crate) const SYNC_FILTER: &str = r#"{"room":{"timeline":{"limit":1000}}}"#;
 
+/// Of everybody.
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
 /// Who a request is made as.
 #[derive(Clone, Debug)]
 pub(crate) struct Account {
@@ -97,13 +100,16 @@ impl Client {
 
     /// A public room, so that others join without being invited.
     pub(crate) async fn create_room(&mut self) -> anyhow::Result<String> {
+        self.create_room_with(&json!({ "preset": "public_chat" })).await
+    }
+
+    pub(crate) async fn create_room_with(&mut self, body: &Value) -> anyhow::Result<String> {
         #[derive(Deserialize)]
         struct Created {
             room_id: String,
         }
-        let body = json!({ "preset": "public_chat" });
         let created: Created =
-            self.call(Method::POST, "/_matrix/client/v3/createRoom", Some(&body)).await?;
+            self.call(Method::POST, "/_matrix/client/v3/createRoom", Some(body)).await?;
         Ok(created.room_id)
     }
 
@@ -229,7 +235,16 @@ impl Client {
         serde_json::from_slice(&body).with_context(|| format!("answer of {path}"))
     }
 
-    async fn call_bytes(
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// The same account on a connection of its own.
+    pub(crate) fn again(&self) -> Self {
+        Self { connection: self.connection.again(), account: self.account.clone() }
+    }
+
+    pub(crate) async fn call_bytes(
         &mut self,
         method: Method,
         path: &str,
@@ -259,7 +274,7 @@ pub(crate) async fn register(address: SocketAddr, name: &str) -> anyhow::Result<
     let mut connection = Connection::new(address);
     let mut auth = json!({ "type": "m.login.dummy" });
     for _ in 0..2 {
-        let body = json!({ "username": name, "password": "correct horse battery", "auth": auth });
+        let body = json!({ "username": name, "password": PASSWORD, "auth": auth });
         let path = "/_matrix/client/v3/register";
         let body = Bytes::from(body.to_string());
         let response = connection.request(Method::POST, path, None, body).await?;
@@ -286,7 +301,7 @@ pub(crate) fn message(text: &str) -> Value {
 }
 
 /// Percent-encodes everything that is not unreserved (RFC 3986 section 2.3).
-fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len() * 3);
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -26,6 +26,11 @@ impl Connection {
         Self { address, sender: None }
     }
 
+    /// Another one to the same server.
+    pub(crate) fn again(&self) -> Self {
+        Self::new(self.address)
+    }
+
     /// Sends a request and reads the whole answer. An error means that nothing is known about what
     /// the server did with it.
     pub(crate) async fn request(

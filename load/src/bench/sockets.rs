@@ -18,7 +18,7 @@ use super::{
 use crate::{client::Account, server::Server, socket::Socket};
 
 /// The protocol allows one device that many.
-const SOCKETS_PER_USER: usize = 8;
+pub(super) const SOCKETS_PER_USER: usize = 8;
 const TARGET_BYTES: f64 = 4096.0;
 const AT_ONCE: usize = 32;
 /// Memory counts as settled when it stayed the same for this long.
@@ -104,7 +104,7 @@ async fn open(
 }
 
 /// 127.0.0.2 and up, a thousand sockets each.
-fn source(number: usize) -> Ipv4Addr {
+pub(super) fn source(number: usize) -> Ipv4Addr {
     let host = u8::try_from(2 + number / 1000).unwrap_or(254);
     Ipv4Addr::new(127, 0, 0, host)
 }
