@@ -12,6 +12,7 @@ use storage::Store;
 use tokio::sync::{Mutex, MutexGuard, Semaphore};
 
 use crate::{
+    captcha::{CHECKING_MAX, CaptchaVerifier},
     config::Config,
     email_validation::EmailSessions,
     identity_servers::IdentityServers,
@@ -61,9 +62,13 @@ pub(crate) struct Inner {
     pub(crate) mail_counts: MailCounts,
     pub(crate) mails_sending: Semaphore,
     pub(crate) mailer: OnceLock<Arc<dyn Mailer>>,
+    pub(crate) captcha: OnceLock<Arc<dyn CaptchaVerifier>>,
+    pub(crate) captchas_checking: Semaphore,
     pub(crate) identity_servers: OnceLock<Arc<dyn IdentityServers>>,
     /// Adding addresses to accounts, and taking them away. Taken after a user's lock.
     pub(crate) threepids: Mutex<()>,
+    /// Saying whose an identity at a provider is. Taken after a user's lock and that of addresses.
+    pub(crate) identities: Mutex<()>,
     pub(crate) profiles: Cache<OwnedUserId, Arc<Profile>>,
     /// `None` for those who never changed them.
     pub(crate) push_rules: Cache<OwnedUserId, Option<Arc<Ruleset>>>,
@@ -113,8 +118,11 @@ impl Accounts {
                 mail_counts: MailCounts::new(),
                 mails_sending: Semaphore::new(SENDING_MAX),
                 mailer: OnceLock::new(),
+                captcha: OnceLock::new(),
+                captchas_checking: Semaphore::new(CHECKING_MAX),
                 identity_servers: OnceLock::new(),
                 threepids: Mutex::default(),
+                identities: Mutex::default(),
                 profiles: Cache::new(CACHED_PROFILES),
                 push_rules: Cache::new(CACHED_PUSH_RULES),
                 registration_tokens: Mutex::default(),

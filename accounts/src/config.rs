@@ -27,6 +27,8 @@ pub struct Config {
     pub hide_email_owners: bool,
     /// Hosts (with a port where it is not 443) to which a link in a mail may lead on.
     pub next_link_hosts: Vec<String>,
+    /// The ids of the identity providers of single sign-on.
+    pub identity_providers: Vec<String>,
 }
 
 impl Default for Config {
@@ -44,6 +46,7 @@ impl Default for Config {
             jwt: None,
             hide_email_owners: true,
             next_link_hosts: Vec::new(),
+            identity_providers: Vec::new(),
         }
     }
 }

@@ -9,9 +9,11 @@
 
 mod account_data;
 mod accounts;
+mod captcha;
 mod config;
 mod email_address;
 mod email_validation;
+mod external_identities;
 mod filters;
 mod identity_servers;
 mod jwt_login;
@@ -43,10 +45,12 @@ mod users;
 
 pub use account_data::{AccountDataError, AccountDataEvent};
 pub use accounts::{Accounts, OpenError};
+pub use captcha::CaptchaVerifier;
 pub use config::{Config, JwtKey, JwtLogin, Secret};
 pub use email_validation::{
     ConfirmedEmail, EmailPurpose, EmailTokenError, EmailTokenRequest, ValidatedEmail,
 };
+pub use external_identities::{ExternalIdentity, LinkError};
 pub use filters::FilterError;
 pub use identity_servers::{
     IdentityAnswer, IdentityAuth, IdentityError, IdentityFuture, IdentityRequest, IdentityServer,
@@ -56,6 +60,7 @@ pub use jsonwebtoken::Algorithm as JwtAlgorithm;
 pub use jwt_login::{JwtIdentity, JwtLoginError};
 pub use mail::{Mail, Mailer};
 pub use moderation::Restriction;
+pub use once::ShortLived;
 pub use passwords::PasswordError;
 pub use profiles::{Profile, ProfileError};
 pub use push_rules::PushRulesError;
@@ -70,7 +75,9 @@ pub use shared_secret::{SharedSecretError, SharedSecretRequest};
 pub use store::StoreError;
 pub use thread_subscriptions::{Subscription, ThreadSubscriptionChange, ThreadSubscriptionError};
 pub use threepids::{AddThreepidError, Threepid};
-pub use uia::{Stage, Uia, UiaDone, UiaError, UiaFlow, UiaInfo, UiaOutcome, UiaRequest};
+pub use uia::{
+    Confirmation, Stage, Uia, UiaAsked, UiaDone, UiaError, UiaFlow, UiaInfo, UiaOutcome, UiaRequest,
+};
 pub use user_source::{UserFuture, UserSource};
 pub use username::UsernameError;
 pub use users::{NewUser, RegisterError, User};

@@ -20,8 +20,9 @@ struct Entries<T> {
     order: VecDeque<(u64, Hash)>,
 }
 
+/// Entries that live equally long, at most `capacity` of them.
 #[derive(Debug)]
-pub(crate) struct ShortLived<T> {
+pub struct ShortLived<T> {
     entries: Mutex<Entries<T>>,
     lifetime_ms: u64,
     capacity: usize,
@@ -32,7 +33,7 @@ fn hash(key: &str) -> Hash {
 }
 
 impl<T> ShortLived<T> {
-    pub(crate) fn new(lifetime: Duration, capacity: usize) -> Self {
+    pub fn new(lifetime: Duration, capacity: usize) -> Self {
         Self {
             entries: Mutex::new(Entries { by_key: HashMap::new(), order: VecDeque::new() }),
             lifetime_ms: u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX),
@@ -41,7 +42,7 @@ impl<T> ShortLived<T> {
     }
 
     /// Makes room by dropping what has expired, then the oldest.
-    pub(crate) fn insert(&self, key: &str, value: T, now: u64) {
+    pub fn insert(&self, key: &str, value: T, now: u64) {
         let mut entries = self.entries.lock();
         while let Some((expires_at, oldest)) = entries.order.front().copied() {
             if expires_at > now && entries.order.len() < self.capacity {
@@ -56,17 +57,13 @@ impl<T> ShortLived<T> {
     }
 
     /// Of many who try at the same time, one gets it.
-    pub(crate) fn take(&self, key: &str, now: u64) -> Option<T> {
+    pub fn take(&self, key: &str, now: u64) -> Option<T> {
         let (expires_at, value) = self.entries.lock().by_key.remove(&hash(key))?;
         (now < expires_at).then_some(value)
     }
 
-    pub(crate) fn with<R>(
-        &self,
-        key: &str,
-        now: u64,
-        change: impl FnOnce(&mut T) -> R,
-    ) -> Option<R> {
+    /// `None` if there is no such entry, or no longer.
+    pub fn with<R>(&self, key: &str, now: u64, change: impl FnOnce(&mut T) -> R) -> Option<R> {
         let mut entries = self.entries.lock();
         let (expires_at, value) = entries.by_key.get_mut(&hash(key))?;
         (now < *expires_at).then(|| change(value))

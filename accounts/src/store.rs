@@ -1,6 +1,7 @@
 //! The tables of this crate. Nothing else here names one.
 
 mod account_data;
+mod external_identities;
 mod identity;
 mod profiles;
 mod reports;

@@ -1,5 +1,7 @@
 //! User-interactive authentication: a request is repeated with one completed stage after another
-//! until a flow is complete.
+//! until a flow is complete. A stage may also be completed on a page of ours (`uia/fallback.rs`).
+
+mod fallback;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,8 +10,9 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+pub use self::fallback::{Confirmation, UiaAsked};
 use crate::{
-    Accounts, EmailPurpose, PasswordError, StoreError, ValidatedEmail,
+    Accounts, EmailPurpose, PasswordError, StoreError, ValidatedEmail, captcha::CaptchaError,
     email_validation::NotValidated, once::ShortLived,
 };
 
@@ -28,6 +31,9 @@ pub enum Stage {
     /// An address that was confirmed for this purpose.
     EmailIdentity(EmailPurpose),
     Jwt,
+    /// Completed on a page only: whoever goes to their identity provider comes back to it.
+    Sso,
+    Recaptcha,
 }
 
 /// What has to be authenticated. A session that was begun for one request is of no use for another.
@@ -98,7 +104,7 @@ pub enum UiaError {
     /// M_FORBIDDEN: no attempt of the user who is logged in, so there is nothing to be tried again.
     #[error("the user who is named is not the one who is logged in")]
     OtherUser,
-    #[error("too many passwords are being checked")]
+    #[error("too many proofs are being checked")]
     Busy,
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -127,6 +133,8 @@ struct Auth {
     user: Option<String>,
     password: Option<String>,
     token: Option<String>,
+    /// What the captcha's script gave.
+    response: Option<String>,
     threepid_creds: Option<ThreepidCreds>,
 }
 
@@ -148,8 +156,11 @@ struct ThreepidCreds {
 #[derive(Debug)]
 struct UiaSession {
     fingerprint: [u8; 32],
+    asked: UiaAsked,
     done: UiaDone,
     failures: u32,
+    /// Somebody else came back from the identity provider.
+    by_another: bool,
 }
 
 #[derive(Debug)]
@@ -196,6 +207,8 @@ impl Stage {
             Self::Terms => "m.login.terms",
             Self::EmailIdentity(_) => "m.login.email.identity",
             Self::Jwt => "org.matrix.login.jwt",
+            Self::Sso => "m.login.sso",
+            Self::Recaptcha => "m.login.recaptcha",
         }
     }
 }
@@ -248,12 +261,17 @@ impl Accounts {
             .map_err(|error| UiaError::Invalid(error.to_string()))?
             .flatten();
         let session = self.uia_session(&request, auth.as_ref())?;
-        let completed = self.uia_completed(&session).ok_or(UiaError::UnknownSession)?;
+        let completed = self.uia_completed(&session)?;
+        // What was completed on a page needs no further word.
+        if !completed.is_empty() && offer.is_complete(&completed) {
+            return self.finish(&session);
+        }
         let stage_name = auth.as_ref().and_then(|auth| auth.stage.as_deref());
         let (Some(auth), Some(stage_name)) = (&auth, stage_name) else {
             return Ok(UiaOutcome::Incomplete(offer.info(&session, completed, None)));
         };
-        let attempted = match offer.next(stage_name, &completed) {
+        let volunteered = || self.may_volunteer(stage_name, &request);
+        let attempted = match offer.next(stage_name, &completed).or_else(volunteered) {
             Some(stage) => self.attempt(stage, &request, auth).await?.map(|proof| (stage, proof)),
             None => {
                 Err(StageFailure::new("M_UNRECOGNIZED", "this stage is not the next of any flow"))
@@ -287,14 +305,39 @@ impl Accounts {
             };
         }
         let session = inner.rng.alphanumeric(SESSION_CHARS);
-        let begun = UiaSession { fingerprint, done: UiaDone::default(), failures: 0 };
+        let begun = UiaSession {
+            fingerprint,
+            asked: UiaAsked::new(request),
+            done: UiaDone::default(),
+            failures: 0,
+            by_another: false,
+        };
         inner.uia.0.insert(&session, begun, now);
         Ok(session)
     }
 
-    fn uia_completed(&self, session: &str) -> Option<Vec<Stage>> {
-        let now = self.inner.clock.now_ms();
-        self.inner.uia.0.with(session, now, |session| session.done.completed.clone())
+    fn uia_completed(&self, session: &str) -> Result<Vec<Stage>, UiaError> {
+        let (uia, now) = (&self.inner.uia.0, self.inner.clock.now_ms());
+        let seen =
+            uia.with(session, now, |session| (session.by_another, session.done.completed.clone()));
+        let (by_another, completed) = seen.ok_or(UiaError::UnknownSession)?;
+        if by_another {
+            uia.take(session, now);
+            return Err(UiaError::OtherUser);
+        }
+        Ok(completed)
+    }
+
+    /// Clients may show a captcha although no flow has one, since other servers take it.
+    fn may_volunteer(&self, stage_name: &str, request: &UiaRequest<'_>) -> Option<Stage> {
+        let welcome = request.user_id.is_none() && self.has_captcha();
+        Some(Stage::Recaptcha).filter(|stage| welcome && stage.name() == stage_name)
+    }
+
+    /// Of two that complete it at the same time, one goes on.
+    fn finish(&self, session: &str) -> Result<UiaOutcome, UiaError> {
+        let session = self.inner.uia.0.take(session, self.inner.clock.now_ms());
+        Ok(UiaOutcome::Done(session.ok_or(UiaError::UnknownSession)?.done))
     }
 
     fn count_failure(&self, session: &str) {
@@ -316,9 +359,17 @@ impl Accounts {
         stage: Stage,
         proof: Proof,
     ) -> Result<UiaOutcome, UiaError> {
-        let inner = &self.inner;
-        let now = inner.clock.now_ms();
-        let completed = inner.uia.0.with(session, now, |session| {
+        let completed =
+            self.note_completed(session, stage, proof).ok_or(UiaError::UnknownSession)?;
+        if !offer.is_complete(&completed) {
+            return Ok(UiaOutcome::Incomplete(offer.info(session, completed, None)));
+        }
+        self.finish(session)
+    }
+
+    /// What is completed by now. `None` if there is no such session.
+    fn note_completed(&self, session: &str, stage: Stage, proof: Proof) -> Option<Vec<Stage>> {
+        self.inner.uia.0.with(session, self.inner.clock.now_ms(), |session| {
             let done = &mut session.done;
             if !done.completed.contains(&stage) {
                 done.completed.push(stage);
@@ -327,14 +378,7 @@ impl Accounts {
             done.registration_token = proof.registration_token.or(done.registration_token.take());
             done.email = proof.email.or(done.email.take());
             done.completed.clone()
-        });
-        let completed = completed.ok_or(UiaError::UnknownSession)?;
-        if !offer.is_complete(&completed) {
-            return Ok(UiaOutcome::Incomplete(offer.info(session, completed, None)));
-        }
-        // Of two that complete it at the same time, one goes on.
-        let session = inner.uia.0.take(session, now).ok_or(UiaError::UnknownSession)?;
-        Ok(UiaOutcome::Done(session.done))
+        })
     }
 
     async fn attempt(
@@ -347,18 +391,47 @@ impl Accounts {
             Stage::Dummy | Stage::Terms => Ok(Ok(Proof::default())),
             Stage::Password => self.attempt_password(request, auth).await,
             Stage::RegistrationToken => {
-                let token = auth.token.clone().unwrap_or_default();
-                if self.is_registration_token_valid(&token).await? {
-                    Ok(Ok(Proof { registration_token: Some(token), ..Proof::default() }))
-                } else {
-                    Ok(Err(StageFailure::new(
-                        "M_UNAUTHORIZED",
-                        "the registration token is not valid",
-                    )))
-                }
+                self.attempt_registration_token(auth.token.as_deref().unwrap_or_default()).await
             }
             Stage::EmailIdentity(purpose) => self.attempt_email(purpose, request, auth).await,
             Stage::Jwt => Ok(self.attempt_jwt(request, auth)),
+            Stage::Sso => {
+                let failure = StageFailure::forbidden("the stage is completed on its page");
+                Ok(Err(StageFailure { is_guess: false, ..failure }))
+            }
+            Stage::Recaptcha => self.attempt_captcha(auth.response.as_deref()).await,
+        }
+    }
+
+    async fn attempt_registration_token(
+        &self,
+        token: &str,
+    ) -> Result<Result<Proof, StageFailure>, UiaError> {
+        if self.is_registration_token_valid(token).await? {
+            let registration_token = Some(token.to_owned());
+            return Ok(Ok(Proof { registration_token, ..Proof::default() }));
+        }
+        Ok(Err(StageFailure::new("M_UNAUTHORIZED", "the registration token is not valid")))
+    }
+
+    async fn attempt_captcha(
+        &self,
+        response: Option<&str>,
+    ) -> Result<Result<Proof, StageFailure>, UiaError> {
+        let Some(response) = response else {
+            return Ok(Err(StageFailure::new("M_CAPTCHA_NEEDED", "the captcha is missing")));
+        };
+        match self.verify_captcha(response).await {
+            Ok(true) => Ok(Ok(Proof::default())),
+            Ok(false) => {
+                Ok(Err(StageFailure::new("M_CAPTCHA_INVALID", "the captcha was not accepted")))
+            }
+            Err(CaptchaError::Busy) => Err(UiaError::Busy),
+            Err(CaptchaError::NoAnswer) => {
+                let failure =
+                    StageFailure::new("M_UNKNOWN", "the captcha could not be checked, try again");
+                Ok(Err(StageFailure { is_guess: false, ..failure }))
+            }
         }
     }
 

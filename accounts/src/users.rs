@@ -4,7 +4,7 @@ use ruma::{OwnedUserId, UserId};
 use storage::CommitError;
 
 use crate::{
-    Accounts, EndSessions, StoreError, UsernameError, ValidatedEmail,
+    Accounts, EndSessions, ExternalIdentity, StoreError, UsernameError, ValidatedEmail,
     store::{ProfileRecord, UserRecord},
     threepids::EMAIL,
     username,
@@ -59,6 +59,8 @@ pub struct NewUser<'a> {
     pub by_appservice: bool,
     /// An address that the account has from the beginning.
     pub email: Option<&'a ValidatedEmail>,
+    /// The identity by which the user comes from now on.
+    pub identity: Option<&'a ExternalIdentity>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +76,8 @@ pub enum RegisterError {
     RegistrationToken,
     #[error("the email address is that of another account")]
     EmailInUse,
+    #[error("the identity is that of another account")]
+    IdentityInUse,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -93,6 +97,7 @@ enum Created {
     Yes,
     NameTaken,
     EmailTaken,
+    IdentityTaken,
 }
 
 impl Accounts {
@@ -128,10 +133,11 @@ impl Accounts {
             created_ts: inner.clock.now_ms(),
             ..UserRecord::default()
         };
-        let taken = match self.create_user(&user_id, &record, user.email).await? {
+        let taken = match self.create_user(&user_id, &record, &user).await? {
             Created::Yes => return Ok(User::new(&user_id, &record)),
             Created::NameTaken => RegisterError::UserInUse,
             Created::EmailTaken => RegisterError::EmailInUse,
+            Created::IdentityTaken => RegisterError::IdentityInUse,
         };
         if let Some(token) = user.registration_token {
             self.give_back_registration_token(token).await?;
@@ -170,7 +176,7 @@ impl Accounts {
         &self,
         user_id: &UserId,
         record: &UserRecord,
-        email: Option<&ValidatedEmail>,
+        new: &NewUser<'_>,
     ) -> Result<Created, StoreError> {
         let store = &self.inner.store;
         let created = {
@@ -181,14 +187,22 @@ impl Accounts {
             }
             let _threepids = self.inner.threepids.lock().await;
             let mut threepid = None;
-            if let Some(email) = email {
+            if let Some(email) = new.email {
                 if store.latest_threepid(EMAIL, &email.address).await?.is_some() {
                     return Ok(Created::EmailTaken);
                 }
                 threepid = Some((email.address.as_str(), self.threepid_record(user_id, email)));
             }
+            let mut _identities = None;
+            if let Some(identity) = new.identity {
+                _identities = Some(self.inner.identities.lock().await);
+                if store.latest_identity(identity).await?.is_some() {
+                    return Ok(Created::IdentityTaken);
+                }
+            }
             let profile = first_profile(user_id, record.guest);
-            let created = store.create_user(user_id, record, &profile, threepid.as_ref());
+            let created =
+                store.create_user(user_id, record, &profile, threepid.as_ref(), new.identity);
             let created = created.map_err(StoreError::from)?;
             // Nobody of this name was there, and somebody may have looked.
             self.inner.profiles.remove(user_id);

@@ -6,10 +6,11 @@ use storage::{Batch, CommitError, First, Pending, Range, Table, Versioned};
 
 use super::{
     AccountStore, StoreError,
+    external_identities::put_identity,
     profiles::{ProfileRecord, ProfilesTable},
     threepids::{ThreepidRecord, put_threepid},
 };
-use crate::threepids::EMAIL;
+use crate::{ExternalIdentity, threepids::EMAIL};
 
 /// There are few registration tokens and keys: each kind has one partition.
 const ONLY: u8 = 0;
@@ -143,6 +144,7 @@ impl AccountStore {
         record: &UserRecord,
         profile: &ProfileRecord,
         email: Option<&(&str, ThreepidRecord)>,
+        identity: Option<&ExternalIdentity>,
     ) -> Result<Pending, CommitError> {
         let mut batch = Batch::new();
         batch.if_absent::<UsersTable>(&user_id, ());
@@ -150,6 +152,9 @@ impl AccountStore {
         batch.put::<ProfilesTable>(&user_id, (), profile);
         if let Some((address, threepid)) = email {
             put_threepid(&mut batch, EMAIL, address, threepid);
+        }
+        if let Some(identity) = identity {
+            put_identity(&mut batch, user_id, identity);
         }
         self.0.submit(batch)
     }

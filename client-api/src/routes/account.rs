@@ -250,6 +250,7 @@ impl From<RegisterError> for Error {
             RegisterError::Password(error) => error.into(),
             RegisterError::RegistrationToken => Self::forbidden(text),
             RegisterError::EmailInUse => bad("M_THREEPID_IN_USE"),
+            RegisterError::IdentityInUse => bad("M_USER_IN_USE"),
             RegisterError::Store(error) => error.into(),
         }
     }
