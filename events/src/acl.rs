@@ -1,14 +1,16 @@
 //! Server access control lists: `m.room.server_acl`.
 
-mod glob;
 mod host;
 
 use std::collections::HashSet;
 
 use ruma::ServerName;
 
-use self::{glob::Glob, host::Host};
-use crate::canonical::{MAX_LEVELS, Numbers, Value, parse_within};
+use self::host::Host;
+use crate::{
+    canonical::{MAX_LEVELS, Numbers, Value, parse_within},
+    glob::Glob,
+};
 
 /// A list, read once. What is malformed in it counts as absent.
 #[derive(Clone, Debug)]
@@ -35,6 +37,15 @@ impl ServerAcl {
             allow: patterns("allow"),
             deny: patterns("deny"),
             allow_ip_literals: !matches!(literals, Some(Value::Bool(false))),
+        }
+    }
+
+    /// A list that denies these and allows everybody else.
+    pub(crate) fn denying(patterns: &[String]) -> Self {
+        Self {
+            allow: Patterns::compile(std::iter::once("*")),
+            deny: Patterns::compile(patterns.iter().map(String::as_str)),
+            allow_ip_literals: true,
         }
     }
 

@@ -11,9 +11,11 @@ mod build;
 pub mod canonical;
 mod client;
 mod format;
+mod glob;
 mod hash;
 mod pdu;
 mod peek;
+mod policy;
 mod redact;
 mod resolve;
 mod room_version;
@@ -31,6 +33,7 @@ pub use format::{FormatError, MAX_AUTH_EVENTS, MAX_ID_BYTES, MAX_PDU_BYTES, MAX_
 pub use hash::verify_content_hash;
 pub use pdu::{Pdu, room_create_event_id};
 pub use peek::{Peek, peek};
+pub use policy::{Objection, PolicyLists, PolicyRules, UnusablePattern};
 pub use resolve::{Partial, ResolveError, StateKey, StateMap, resolve, resolve_part};
 pub use room_version::RoomVersion;
 pub use sign::{

@@ -10,6 +10,7 @@ mod differential;
 mod format;
 mod peek;
 mod policy;
+mod policy_rules;
 mod properties;
 mod redaction;
 mod requests;
