@@ -10,7 +10,8 @@ import sys
 # The first that matches a test's name holds. Absent features come before defects.
 REASONS = [
     (r"revocation of guest_access over federation", "now and then: the test waits for news of a room that have come before it looks"),
-    (r"unbound 3pid over federation with users from both", "now and then an event is not seen within ten seconds; not looked into"),
+    (r"unbound 3pid over federation with users from both", "now and then: the test waits for an event that has come before it looks, see README.md"),
+    (r"update goes missing, the server resyncs", "now and then: the test waits for a change that has come before it looks, see README.md"),
     (r"rooms you've muted", "waits for a push of a text that looks like a mention: those rules were removed in version 1.17"),
     (r"Rejected events are not pushed|are correctly pushed|rejected pushers|Notifications can be viewed", "a listener that the test of muted rooms leaves behind takes its push"),
     (r"msc2625", "MSC2625 was given up"),
