@@ -85,14 +85,15 @@ pub(super) async fn measure(report: &mut Report, scale: &Scale, plan: &Plan) -> 
     println!("bench: an account in {} rooms", scale.rooms);
     let crowd = Population::create(plan.address, "many", NEIGHBOURS + 1).await?;
     let many = ManyRooms::create(crowd, scale.rooms).await?;
-    let on = |server| Measured { time: scale.time, server, address: plan.address, many: &many };
-    initial_sync::measure(report, &on(&server)).await?;
-    sliding_window::measure(report, &on(&server)).await?;
-    waking_sync::measure(report, &on(&server)).await?;
+    let (time, address, many) = (scale.time, plan.address, &many);
+    let measured = Measured { time, address, many, server: &server };
+    initial_sync::measure(report, &measured).await?;
+    sliding_window::measure(report, &measured).await?;
+    waking_sync::measure(report, &measured).await?;
     server.terminate().await?;
     let (server, _) = plan.start().await?;
-    initial_sync::measure_after_start(report, &on(&server)).await?;
-    Ok(())
+    let measured = Measured { time, address, many, server: &server };
+    initial_sync::measure_after_start(report, &measured).await
 }
 
 /// What is measured, and for how long.
