@@ -10,6 +10,7 @@ mod chain;
 mod history;
 mod invite;
 mod make;
+mod policy;
 mod reads;
 mod sight;
 mod spaces;
@@ -20,6 +21,7 @@ pub use self::{
     history::{Backfilled, MissingQuery},
     invite::IncomingInvite,
     make::Made,
+    policy::PolicyAnswer,
     reads::PeerState,
     spaces::PeerHierarchy,
     third_party::{SignedThirdParty, ThirdPartyExchange},

@@ -15,6 +15,7 @@ use crate::{
     aliases::AliasClaims,
     directory::Directory,
     peers::AclCache,
+    policy_server::{PolicyServerConfig, PolicySigner},
     ports::{AliasSource, Ports},
     relations::Summaries,
     remote::{FailedGaps, Flights},
@@ -35,6 +36,8 @@ pub struct Config {
     pub event_cache_bytes: u64,
     /// Bytes of state nodes kept in memory.
     pub state_cache_bytes: u64,
+    /// If this server is to be the policy server of rooms.
+    pub policy_server: Option<PolicyServerConfig>,
 }
 
 impl Default for Config {
@@ -44,6 +47,7 @@ impl Default for Config {
             cached_rooms: 4096,
             event_cache_bytes: 128 << 20,
             state_cache_bytes: 64 << 20,
+            policy_server: None,
         }
     }
 }
@@ -71,6 +75,7 @@ pub(crate) struct Inner {
     pub(crate) summaries: Summaries,
     pub(crate) typing: Typing,
     pub(crate) acls: AclCache,
+    pub(crate) policy_signer: Option<PolicySigner>,
     pub(crate) join_flights: Flights,
     pub(crate) history_flights: Flights,
     /// What comes before an event, by who sent it.
@@ -104,6 +109,7 @@ impl Rooms {
             summaries: Summaries::default(),
             typing: Typing::default(),
             acls: AclCache::default(),
+            policy_signer: config.policy_server.map(PolicySigner::new),
             join_flights: Flights::default(),
             history_flights: Flights::default(),
             gap_flights: Flights::default(),

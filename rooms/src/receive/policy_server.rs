@@ -110,10 +110,11 @@ impl Inner {
             server: server.to_owned(),
             reason: reason.to_owned(),
         };
-        if server == self.server_name {
-            return Err(malformed("this server signs no policy"));
-        }
-        let answer = self.ports.remote.policy_sign(server, pdu.json().clone()).await?;
+        let answer = if server == self.server_name {
+            self.own_recommendation(pdu, view.version)?
+        } else {
+            self.ports.remote.policy_sign(server, pdu.json().clone()).await?
+        };
         let signed = policy.add_answer(pdu, &answer, view.version);
         signed.map(Arc::new).ok_or_else(|| malformed("it is no signature on the event"))
     }
