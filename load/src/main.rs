@@ -1,5 +1,5 @@
 //! Drives a real server over loopback, from outside: `load crash` kills it and looks for loss,
-//! `load bench` measures what its work costs, `load federate` what two of them cost each other,
+//! `load bench` measures what its work costs, `load compare` the same beside Synapse, `load federate` what two of them cost each other,
 //! `load join` what it takes to come into a large room, `load resolve` what a fork of one costs, and
 //! `load transactions` kills it as soon as it has answered another server.
 
@@ -11,6 +11,7 @@
 mod bench;
 mod certificates;
 mod client;
+mod compare;
 mod connection;
 mod crash;
 mod federate;
@@ -39,6 +40,10 @@ enum Command {
     Crash(crash::Arguments),
     /// Measure CPU per operation, latencies, memory per idle socket and start-up
     Bench(bench::Arguments),
+    /// Measure the same work on Meridian and on Synapse, in turn
+    Compare(compare::Arguments),
+    /// Write the page of what was measured
+    Page(compare::PageArguments),
     /// Measure what events cost that go from one server to another
     Federate(federate::Arguments),
     /// Measure what users who come and go cost a server and another that shares a room with them
@@ -61,6 +66,8 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Crash(arguments) => block_on(crash::run(arguments)),
         Command::Bench(arguments) => block_on(bench::run(arguments)),
+        Command::Compare(arguments) => block_on(compare::run(arguments)),
+        Command::Page(arguments) => compare::write_page(&arguments),
         Command::Federate(arguments) => block_on(federate::run(arguments)),
         Command::Presence(arguments) => block_on(federate::presence::run(arguments)),
         Command::Join(arguments) => block_on(join::run(arguments)),

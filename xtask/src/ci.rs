@@ -2,7 +2,7 @@
 //! and a line in the closing table. It needs a Debian machine with a Rust toolchain and the network
 //! that packages come from; the tests themselves use loopback only.
 
-mod packages;
+pub(crate) mod packages;
 
 use std::{
     fs,

@@ -1,5 +1,4 @@
-//! `cargo xtask crash` and `cargo xtask bench`: build the release server and the load tool, then run
-//! the tool.
+//! The release server and the load tool, and `cargo xtask crash`, which builds and runs them.
 
 use std::{
     path::{Path, PathBuf},
@@ -39,7 +38,7 @@ enum Mode {
 /// The release binaries.
 pub(crate) struct Binaries {
     pub(crate) server: PathBuf,
-    load: PathBuf,
+    pub(crate) load: PathBuf,
 }
 
 impl Binaries {
@@ -81,11 +80,6 @@ impl Binaries {
         }
         command
     }
-}
-
-pub(crate) fn bench(checkout: &Checkout, arguments: &[String]) -> anyhow::Result<bool> {
-    Ok(checkout::succeeds(&mut Binaries::build_command(checkout))?
-        && checkout::succeeds(&mut Binaries::at(checkout).bench_command(checkout, arguments))?)
 }
 
 pub(crate) fn crash(checkout: &Checkout, arguments: &CrashArguments) -> anyhow::Result<bool> {

@@ -6,6 +6,7 @@
     reason = "a tool, outside the server: its own time, environment and exit code"
 )]
 
+mod bench;
 mod checkout;
 mod ci;
 mod layers;
@@ -39,11 +40,8 @@ enum Task {
         #[arg(long)]
         bless: bool,
     },
-    /// Measure the release build on this machine; the rest is passed to `load bench`
-    Bench {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
+    /// Measure the release build on this machine; what follows `--` is passed to `load`
+    Bench(bench::Arguments),
     /// Kill the release build at random moments and check that it lost nothing
     Crash(load::CrashArguments),
     /// Run SyTest against the release build and compare with what passed before
@@ -71,7 +69,7 @@ fn run(task: Task) -> anyhow::Result<bool> {
         Task::Ci(arguments) => ci::run(&checkout, &arguments),
         Task::Layers => Ok(report("layers", &layers::check(&checkout)?)),
         Task::Tidy { bless } => Ok(report("tidy", &tidy::check(&checkout, bless)?)),
-        Task::Bench { arguments } => load::bench(&checkout, &arguments),
+        Task::Bench(arguments) => bench::run(&checkout, &arguments),
         Task::Crash(arguments) => load::crash(&checkout, &arguments),
         Task::Sytest(arguments) => sytest::run(&checkout, &arguments),
         Task::RegionRestart { directory } => region::restart(&directory).map(|()| true),

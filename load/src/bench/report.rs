@@ -80,7 +80,7 @@ impl Report {
     /// Percentiles of a latency. The target is for the 99th.
     pub(crate) fn add_latency(&mut self, name: &str, latency: &Latency, target: Option<Target>) {
         for (label, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)] {
-            let value = latency.0.value_at_quantile(quantile) as f64 / 1000.0;
+            let value = latency.milliseconds(quantile);
             let target = target.filter(|_| label == "p99");
             self.add(&format!("{name}, {label}"), value, "ms", target);
         }
@@ -129,6 +129,10 @@ impl Latency {
 
     pub(crate) fn count(&self) -> u64 {
         self.0.len()
+    }
+
+    pub(crate) fn milliseconds(&self, quantile: f64) -> f64 {
+        self.0.value_at_quantile(quantile) as f64 / 1000.0
     }
 }
 

@@ -24,8 +24,25 @@ const NEEDED: &[(&str, &str)] = &[
     ("ls /usr/share/fonts/truetype/dejavu", "fonts-dejavu-core"),
 ];
 
+/// What Synapse is measured with.
+const NEEDED_TO_COMPARE: &[(&str, &str)] = &[
+    ("command -v python3", "python3"),
+    ("python3 -c 'import venv, ensurepip'", "python3-venv"),
+    ("command -v prlimit", "util-linux"),
+    ("ls /usr/lib/postgresql/15/bin/postgres", "postgresql-15"),
+];
+
 pub(super) fn install(checkout: &Checkout) -> anyhow::Result<()> {
-    let missing = missing();
+    install_missing(checkout, NEEDED)
+}
+
+pub(crate) fn install_to_compare(checkout: &Checkout) -> anyhow::Result<()> {
+    install_missing(checkout, NEEDED_TO_COMPARE)
+}
+
+fn install_missing(checkout: &Checkout, needed: &[(&str, &'static str)]) -> anyhow::Result<()> {
+    let missing: Vec<_> =
+        needed.iter().filter(|(test, _)| !holds(test)).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -45,10 +62,6 @@ pub(super) fn install(checkout: &Checkout) -> anyhow::Result<()> {
         bail!("apt-get failed");
     }
     Ok(())
-}
-
-fn missing() -> Vec<&'static str> {
-    NEEDED.iter().filter(|(test, _)| !holds(test)).map(|(_, package)| *package).collect()
 }
 
 fn holds(test: &str) -> bool {
