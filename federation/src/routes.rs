@@ -10,6 +10,7 @@ mod keys;
 mod media;
 mod membership;
 mod openid;
+mod policy;
 mod query;
 mod space;
 mod thirdparty;
@@ -45,6 +46,7 @@ where
         .merge(keys::router())
         .merge(membership::router())
         .merge(openid::router())
+        .merge(policy::router())
         .merge(query::router())
         .merge(space::router())
         .merge(thirdparty::router())

@@ -9,6 +9,7 @@ mod headers;
 mod hostile;
 mod json;
 mod notices;
+mod policy;
 mod reads;
 mod region;
 mod third_party;

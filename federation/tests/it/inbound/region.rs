@@ -64,9 +64,13 @@ impl Answer {
 impl Region {
     /// `server` has a port, so nobody has to ask where it is.
     pub(crate) async fn start(net: &Arc<Net>, server: &str) -> Self {
+        Self::configured(net, server, rooms::Config::default()).await
+    }
+
+    pub(crate) async fn configured(net: &Arc<Net>, server: &str, of_rooms: rooms::Config) -> Self {
         let store = Store::open(&storage::Config::memory(), 1).expect("memory opens");
         let Home { store, rooms, accounts, devices, presence, router, .. } =
-            Home::named(server, store, Arc::clone(net)).await;
+            Home::configured(server, store, Arc::clone(net), of_rooms).await;
         let name = name(server);
         let (host, port) = (name.host().to_owned(), name.port().expect("a port"));
         let listener = Peer::serving(net.authority.issue(&[&host]), router.clone()).await;
@@ -114,6 +118,17 @@ impl Region {
         state_key: Option<&str>,
         content: Value,
     ) -> OwnedEventId {
+        self.try_send(user, room, event_type, state_key, content).await.expect("sends")
+    }
+
+    pub(crate) async fn try_send(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+        event_type: &str,
+        state_key: Option<&str>,
+        content: Value,
+    ) -> Result<OwnedEventId, rooms::Error> {
         let content = to_raw_value(&content).expect("JSON");
         let event = NewEvent {
             room_id: room,
@@ -124,7 +139,7 @@ impl Region {
             txn: None,
             timestamp: None,
         };
-        self.rooms.send(event).await.expect("sends")
+        self.rooms.send(event).await
     }
 
     pub(crate) async fn view(&self, room: &RoomId) -> Arc<RoomView> {

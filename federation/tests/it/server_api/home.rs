@@ -87,6 +87,15 @@ impl Home {
 
     /// A server of another name, with the same key.
     pub(crate) async fn named(name: &str, store: Store, net: Arc<Net>) -> Self {
+        Self::configured(name, store, net, rooms::Config::default()).await
+    }
+
+    pub(crate) async fn configured(
+        name: &str,
+        store: Store,
+        net: Arc<Net>,
+        of_rooms: rooms::Config,
+    ) -> Self {
         let name: OwnedServerName = ServerName::parse(name).expect("a server name");
         let key = SigningKey::from_seed(&[7; 32], "home").expect("a key");
         let clock: SharedClock = net.clock.clone();
@@ -105,7 +114,7 @@ impl Home {
         let ports =
             Ports { remote: Arc::new(Remote::new(client.clone())), keys: Arc::new(keys.clone()) };
         let rooms = Rooms::new(
-            rooms::Config::default(),
+            of_rooms,
             store.clone(),
             clock.clone(),
             rng.clone(),
