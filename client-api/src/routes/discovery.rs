@@ -1,4 +1,4 @@
-//! `/versions`, `/capabilities` and `/.well-known/matrix/client` ([spec])
+//! `/versions`, `/capabilities`, and what is in `/.well-known/matrix` for clients ([spec])
 //!
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#capabilities-negotiation
 
@@ -34,6 +34,7 @@ where
         .endpoint::<get_capabilities::v3::Request, _, _>(get_capabilities)
         .route("/_matrix/client/versions", get(get_supported_versions))
         .route("/.well-known/matrix/client", get(discover_homeserver))
+        .route("/.well-known/matrix/policy_server", get(get_well_known_policy))
 }
 
 async fn get_supported_versions() -> RawJson {
@@ -45,6 +46,7 @@ async fn get_supported_versions() -> RawJson {
             "org.matrix.msc2285.stable": true,
             "org.matrix.msc3440.stable": true,
             "org.matrix.msc3827.stable": true,
+            "org.matrix.msc3874": true,
             "org.matrix.msc3881": true,
             "org.matrix.msc3881.stable": true,
             "org.matrix.msc4222": true,
@@ -67,6 +69,14 @@ async fn discover_homeserver(State(gate): State<Gate>) -> Result<RawJson, Error>
         .as_deref()
         .ok_or_else(|| Error::not_found("This server advertises no address"))?;
     Ok(RawJson(json!({ "m.homeserver": { "base_url": base_url } }).to_string().into()))
+}
+
+/// What a room's `m.room.policy` has to say of this server.
+async fn get_well_known_policy(State(rooms): State<Rooms>) -> Result<RawJson, Error> {
+    let key =
+        rooms.policy_key().ok_or_else(|| Error::not_found("This server is no policy server"))?;
+    let body = json!({ "public_keys": { "ed25519": key.to_base64() } });
+    Ok(RawJson(body.to_string().into()))
 }
 
 async fn get_capabilities(
