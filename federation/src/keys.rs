@@ -16,14 +16,14 @@ use ruma::{OwnedServerName, ServerName};
 use stdx::SharedClock;
 use storage::Store;
 
-use self::{attempts::Attempts, document::Document};
+use self::{
+    attempts::{Asks, Attempts},
+    document::Document,
+};
 use crate::{Client, Config};
 
 /// "use the lesser of this field and 7 days into the future".
 const TRUST_MAX_MS: u64 = 7 * 24 * 60 * 60 * 1000;
-/// A server is not asked again for so long, whatever it answered: anybody can name a key that it
-/// does not have. One that did not answer is, if it makes contact.
-const PAUSE_MS: u64 = 60 * 1000;
 /// Servers whose documents are kept in memory.
 const CACHED: usize = 10_000;
 /// Servers asked at once for one call. Of those in a large old room most may be gone, and each of
@@ -73,7 +73,7 @@ impl KeyRing {
             return Some(key);
         }
         self.inner
-            .refreshed(server, key_id, now, PAUSE_MS)
+            .refreshed(server, key_id, now, Asks::Verification)
             .await
             .and_then(|document| fits(&document))
     }
@@ -140,7 +140,7 @@ impl Inner {
         let now = self.clock.now_ms();
         let mut document = None;
         for KeyRequest { key_id, .. } in requests {
-            let refreshed = self.refreshed(server, key_id, now, PAUSE_MS).await;
+            let refreshed = self.refreshed(server, key_id, now, Asks::Verification).await;
             document = refreshed.or(document);
         }
         document.map(|document| keys_in(&document, server, requests)).unwrap_or_default()

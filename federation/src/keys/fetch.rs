@@ -11,6 +11,7 @@ use storage::Batch;
 
 use super::{
     Inner, TRUST_MAX_MS,
+    attempts::Asks,
     document::Document,
     store::{DocumentRecord, KeyDocuments},
 };
@@ -31,14 +32,14 @@ impl Inner {
         Some(document)
     }
 
-    /// Asks for a document that has the key and counts at `now`, unless the last attempt is less
-    /// than `pause` milliseconds ago. Many who ask at once share one request.
+    /// Asks for a document that has the key and counts at `now`, unless it was asked for a short
+    /// time ago. Many who ask at once share one request.
     pub(super) async fn refreshed(
         &self,
         server: &ServerName,
         key_id: &str,
         now: u64,
-        pause: u64,
+        asks: Asks,
     ) -> Option<Arc<Document>> {
         let _turn = self.attempts.turn(server).await;
         let fits = |document: &Arc<Document>| {
@@ -47,12 +48,12 @@ impl Inner {
         match self.known(server).await.filter(|document| fits(document)) {
             // Somebody else has asked meanwhile.
             Some(document) => Some(document),
-            None if !self.attempts.may_ask(server, now, pause) => None,
-            None => self.fetch(server, now).await,
+            None if !self.attempts.may_ask(server, now, asks) => None,
+            None => self.fetch(server, now, asks).await,
         }
     }
 
-    async fn fetch(&self, server: &ServerName, now: u64) -> Option<Arc<Document>> {
+    async fn fetch(&self, server: &ServerName, now: u64, asks: Asks) -> Option<Arc<Document>> {
         let trust_max = now + TRUST_MAX_MS;
         let direct = self.ask_directly(server).await;
         let direct = direct.and_then(|json| {
@@ -61,7 +62,7 @@ impl Inner {
                 .ok()
         });
         // Before the notaries are asked, for whom the caller may not have the patience.
-        self.attempts.note(server, now, direct.is_none());
+        self.attempts.note(server, now, asks, direct.is_none());
         if let Some(document) = direct {
             return Some(self.keep(server, document).await);
         }

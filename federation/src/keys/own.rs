@@ -4,10 +4,8 @@ use bytes::Bytes;
 use ruma::{CanonicalJsonObject, ServerName};
 use serde_json::json;
 
-use super::KeyRing;
+use super::{KeyRing, attempts::Asks};
 
-/// For strangers a server is not asked again for so long.
-const NOTARY_PAUSE_MS: u64 = 5 * 60 * 1000;
 /// How long others may believe our document.
 const VALID_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -25,20 +23,25 @@ impl KeyRing {
     }
 
     /// Another server's document with our signature: fetched if what is known does not count until
-    /// `valid_until`, but not often; what is known, if nothing better can be had.
-    pub(crate) async fn notarised(&self, server: &ServerName, valid_until: u64) -> Option<Bytes> {
+    /// `valid_until`, by default until now, but not often; what is known, if nothing better can be
+    /// had.
+    pub(crate) async fn notarised(
+        &self,
+        server: &ServerName,
+        valid_until: Option<u64>,
+    ) -> Option<Bytes> {
         let inner = &*self.inner;
         if server == inner.client.server_name() {
             return self.own_document().ok();
         }
         let now = inner.clock.now_ms();
         let known = inner.known(server).await;
-        let is_fresh =
-            known.as_ref().is_some_and(|document| document.valid_until >= valid_until.max(now));
+        let valid_until = valid_until.unwrap_or(now);
+        let is_fresh = known.as_ref().is_some_and(|document| document.valid_until >= valid_until);
         let document = if is_fresh {
             known
         } else {
-            inner.refreshed(server, "", now, NOTARY_PAUSE_MS).await.or(known)
+            inner.refreshed(server, "", now, Asks::Stranger).await.or(known)
         };
         let object = serde_json::from_slice(&document?.json).ok()?;
         self.signed(object).ok()

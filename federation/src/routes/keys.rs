@@ -44,7 +44,7 @@ async fn get_server_keys(State(inbound): State<Inbound>) -> Result<RawJson, Erro
 #[derive(Deserialize, Default, Clone, Copy)]
 #[serde(default)]
 struct Criteria {
-    minimum_valid_until_ts: u64,
+    minimum_valid_until_ts: Option<u64>,
 }
 
 async fn get_remote_server_keys(
@@ -80,8 +80,9 @@ async fn get_remote_server_keys_batch(
     if server_keys.len() > SERVERS_MAX {
         return Err(Error::invalid_param(format!("at most {SERVERS_MAX} servers can be named")));
     }
+    let now = inbound.inner.clock.now_ms();
     let strictest = |keys: BTreeMap<String, Criteria>| {
-        let minimum = keys.values().map(|key| key.minimum_valid_until_ts).max().unwrap_or(0);
+        let minimum = keys.values().map(|key| key.minimum_valid_until_ts.unwrap_or(now)).max();
         Criteria { minimum_valid_until_ts: minimum }
     };
     let wanted = server_keys.into_iter().map(|(server, keys)| (server, strictest(keys))).collect();
