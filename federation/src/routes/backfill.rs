@@ -55,9 +55,12 @@ async fn get_missing_events(
     State(inbound): State<Inbound>,
     Signed { origin, request }: Signed,
 ) -> Result<RawJson, Error> {
+    // Both lists are required, and who names no events asks for none, as Synapse has it.
     #[derive(Deserialize)]
     struct Body {
+        #[serde(default)]
         earliest_events: Vec<OwnedEventId>,
+        #[serde(default)]
         latest_events: Vec<OwnedEventId>,
         #[serde(default = "ten")]
         limit: usize,

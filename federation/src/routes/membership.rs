@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use rooms::{peers::IncomingInvite, ports::Handshake};
-use ruma::{OwnedServerName, ServerName};
+use ruma::{EventId, OwnedServerName, ServerName};
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
@@ -92,6 +92,13 @@ impl Called {
     }
 }
 
+/// The event that the path names. What is wrong with the body is told first, so a path that cannot
+/// name any event has the id that none has.
+fn in_path(event_id: &str) -> &EventId {
+    let none = || <&EventId>::try_from("$").expect("an id");
+    <&EventId>::try_from(event_id).unwrap_or_else(|_| none())
+}
+
 async fn join(inbound: &Inbound, signed: &Signed, called: Called) -> Result<Box<RawValue>, Error> {
     #[derive(Serialize)]
     struct Body<'a> {
@@ -105,7 +112,7 @@ async fn join(inbound: &Inbound, signed: &Signed, called: Called) -> Result<Box<
     let [room, event] = signed.request.path()?;
     let pdu = signed.request.body.clone();
     let rooms = &inbound.inner.rooms;
-    let joined = rooms.peer_join(&signed.origin, id(room)?, id(event)?, pdu).await;
+    let joined = rooms.peer_join(&signed.origin, id(room)?, in_path(event), pdu).await;
     let joined = joined.map_err(|error| called.refuse(error))?;
     let event: &RawValue =
         serde_json::from_slice(&joined.event).map_err(|error| Error::internal(&error))?;
@@ -131,7 +138,7 @@ async fn send_join_v1(State(inbound): State<Inbound>, signed: Signed) -> Result<
 async fn leave(inbound: &Inbound, signed: &Signed, called: Called) -> Result<(), Error> {
     let [room, event] = signed.request.path()?;
     let pdu = signed.request.body.clone();
-    let left = inbound.inner.rooms.peer_leave(&signed.origin, id(room)?, id(event)?, pdu).await;
+    let left = inbound.inner.rooms.peer_leave(&signed.origin, id(room)?, in_path(event), pdu).await;
     left.map_err(|error| called.refuse(error))
 }
 
@@ -151,7 +158,7 @@ async fn send_knock(
 ) -> Result<RawJson, Error> {
     let [room, event] = request.path()?;
     let pdu = request.body.clone();
-    let shown = inbound.inner.rooms.peer_knock(&origin, id(room)?, id(event)?, pdu).await?;
+    let shown = inbound.inner.rooms.peer_knock(&origin, id(room)?, in_path(event), pdu).await?;
     json(&BTreeMap::from([("knock_room_state", raw(&shown)?)]))
 }
 
@@ -225,7 +232,9 @@ async fn take_invite(
     let inner = &inbound.inner;
     let user = inner.rooms.peer_invited_user(origin, &invite).await?;
     let account = inner.accounts.find_user(&user).await.map_err(|error| Error::internal(&error))?;
-    if account.is_none_or(|account| account.deactivated) {
+    // Whoever has no account yet may get one, with the first single sign-on for instance, and finds
+    // the invite then. Users of this server are invited so too.
+    if account.is_some_and(|account| account.deactivated) {
         return Err(Error::not_found(format!("There is no user {user}")));
     }
     inner.rooms.peer_invite(origin, invite).await.map_err(|error| called.refuse(error))

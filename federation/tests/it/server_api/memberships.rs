@@ -166,6 +166,7 @@ async fn what_path_and_body_say_must_agree() {
                 "of a user of ours",
                 put(peer, room.as_str(), of_ada.event_id().as_str(), of_ada.json()).await,
             ),
+            ("no event", put(peer, room.as_str(), "none", json).await),
             ("an empty object", put(peer, room.as_str(), id, b"{}").await),
             ("a list", put(peer, room.as_str(), id, b"[]").await),
         ];
@@ -174,6 +175,9 @@ async fn what_path_and_body_say_must_agree() {
             assert!(answer.status.is_client_error(), "{row}");
             assert!(answer.body["errcode"].is_string(), "{row}");
         }
+        // The body's fault is the first, whatever the path says.
+        let wrong = edited(&pdu, "more", json!(1.5));
+        put(peer, room.as_str(), "none", &wrong).await.refused(endpoint, 400, "M_BAD_JSON");
         assert_eq!(scene.membership(&eve).await, None, "{endpoint}");
         assert_eq!(scene.membership(ada).await, Some(MembershipState::Join), "{endpoint}");
     }
@@ -335,7 +339,7 @@ fn invite_of(peer: &Peer, room: &RoomId, user: &UserId, version: &str) -> Event 
 }
 
 #[tokio::test]
-async fn invites_are_signed_and_told_to_users_that_exist() {
+async fn invites_are_signed_and_told_to_users_who_have_not_left() {
     let scene = scene("11").await;
     let Scene { home, peer, ada, .. } = &scene;
     let room = RoomId::parse("!theirs:evil.test").expect("a room id");
@@ -346,11 +350,13 @@ async fn invites_are_signed_and_told_to_users_that_exist() {
         let row = home.rooms.user_room(user, &room).await.expect("reads");
         row.map(|row| row.membership)
     };
-    for user in [&nobody, &gone] {
-        let invite = invite_of(peer, &room, user, "11").signed_by(peer);
-        invite_v2(peer, home, &invite, "11").await.refused(user.as_str(), 404, "M_NOT_FOUND");
-        assert_eq!(told(user).await, None, "{user}");
-    }
+    let invite = invite_of(peer, &room, &gone, "11").signed_by(peer);
+    invite_v2(peer, home, &invite, "11").await.refused("gone", 404, "M_NOT_FOUND");
+    assert_eq!(told(&gone).await, None);
+    // Who comes later finds it.
+    let invite = invite_of(peer, &room, &nobody, "11").signed_by(peer);
+    invite_v2(peer, home, &invite, "11").await.ok();
+    assert_eq!(told(&nobody).await, Some(MembershipState::Invite));
     let invite = invite_of(peer, &room, ada, "11").signed_by(peer);
     for version in ["", "0", "99", "org.example"] {
         let answer = invite_v2(peer, home, &invite, version).await;

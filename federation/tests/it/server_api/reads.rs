@@ -178,6 +178,7 @@ async fn answers_have_the_form_of_the_specification() {
 #[tokio::test]
 async fn questions_that_make_no_sense_are_refused_as_such() {
     let Scene { home, peer, room, event, .. } = scene("11").await;
+    let known = event.to_string();
     let (room, event) = (segment(room.as_str()), segment(event.as_str()));
     let rows = [
         "/event/none".to_owned(),
@@ -202,9 +203,8 @@ async fn questions_that_make_no_sense_are_refused_as_such() {
         answer.refused(&path, 400, "M_INVALID_PARAM");
     }
     let bodies = [
-        json!({}),
-        json!([]),
-        json!({ "earliest_events": [] }),
+        json!("none"),
+        json!({ "earliest_events": ["none"] }),
         json!({ "earliest_events": [], "latest_events": {} }),
         json!({ "earliest_events": [], "latest_events": ["none"] }),
         json!({ "earliest_events": [], "latest_events": [], "limit": -1 }),
@@ -213,6 +213,12 @@ async fn questions_that_make_no_sense_are_refused_as_such() {
     for body in bodies {
         let path = format!("/_matrix/federation/v1/get_missing_events/{room}");
         peer.post(&home, &path, &body).await.refused(&body.to_string(), 400, "M_BAD_JSON");
+    }
+    // Whoever names no events asks for none.
+    for body in [json!({}), json!({ "earliest_events": [known] })] {
+        let path = format!("/_matrix/federation/v1/get_missing_events/{room}");
+        let answer = peer.post(&home, &path, &body).await.ok();
+        assert_eq!(answer, json!({ "events": [] }), "{body}");
     }
 }
 
