@@ -4,6 +4,7 @@
 //! runs all of them with [`conformance!`](crate::conformance!).
 
 pub mod commits;
+pub mod consuming;
 pub mod following;
 pub mod opening;
 pub mod rows;
@@ -41,6 +42,7 @@ macro_rules! conformance {
             $crate::conformance!(@rows $config);
             $crate::conformance!(@commits $config);
             $crate::conformance!(@following $config);
+            $crate::conformance!(@consuming $config);
             $crate::conformance!(@opening $config);
         }
     };
@@ -78,6 +80,16 @@ macro_rules! conformance {
             a_follower_starts_anywhere
             followers_end_with_the_store
             nothing_is_shown_before_it_is_durable
+        );
+    };
+    (@consuming $config:ident) => {
+        $crate::conformance!(@tests consuming $config;
+            a_consumer_goes_on_where_it_was
+            a_consumer_that_only_began_misses_nothing
+            a_consumer_that_only_reads_comes_on
+            nobody_waits_for_who_is_not_there
+            the_log_is_pruned_as_it_is_followed
+            what_everybody_is_past_is_pruned
         );
     };
     (@opening $config:ident) => {

@@ -36,7 +36,7 @@ pub mod dump;
 pub use batch::{Batch, Condition};
 pub use engine::{Engine, EngineError, EngineKind, EngineSnapshot, KeyRange, Write};
 pub use key::{EncodesAs, Key, KeyError, PrefixOf};
-pub use log::{Fact, Follower, Log, LoggedFact, Position, PruneError};
+pub use log::{Consumer, Fact, Follower, Log, LoggedFact, Position, PruneError};
 pub use record::{First, Record, RecordError, Versioned};
 pub use store::{
     Barrier, CommitError, Config, DEFAULT_LOW_WATER_BYTES, MAX_KEY_BYTES, OpenError, Pending,

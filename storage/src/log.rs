@@ -1,7 +1,11 @@
 //! The ordered log of facts: what changed, in the order in which it became durable.
 //!
-//! Consumers (sync, later federation, push and application services) follow it from a position of
-//! their own. A fact is written in the batch that made it true, so a crash loses neither.
+//! Consumers (sync, federation, push, application services) follow it from a position of their own. A
+//! fact is written in the batch that made it true, so a crash loses neither. It is no history: what
+//! all who follow it are past is deleted.
+
+mod consumer;
+mod places;
 
 use std::sync::{
     Arc,
@@ -13,12 +17,15 @@ use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
+use self::places::{Hold, Places};
 use crate::{
-    batch::Batch,
     record::{First, Versioned},
-    store::{CommitError, ReadError, Store},
+    store::{ReadError, Store},
     table::{Range, Table},
 };
+
+pub(crate) use self::places::KEPT;
+pub use self::{consumer::Consumer, places::PruneError};
 
 /// A place in the order of one writer. Positions grow but may skip; 0 is before everything.
 pub type Position = u64;
@@ -27,8 +34,6 @@ pub type Position = u64;
 const FOLLOWER_BUFFER: usize = 4096;
 /// Facts read from the store at a time by a follower that lagged.
 const CATCH_UP_PAGE: usize = 1000;
-/// Facts deleted in one batch by pruning: a step that other writers hardly notice.
-const PRUNE_STEP: usize = 1000;
 
 /// Something that became true. The meaning of `stream` and `payload` belongs to the crate that
 /// wrote it; `subject` is what it is about (a room id or a user id).
@@ -91,17 +96,24 @@ pub struct Log {
     position: AtomicU64,
     /// `None` once nothing more will be written.
     tail: RwLock<Option<broadcast::Sender<Arc<[LoggedFact]>>>>,
+    pub(crate) places: Arc<Places>,
 }
 
 impl Log {
     pub(crate) fn new(position: Position) -> Self {
         let tail = broadcast::Sender::new(FOLLOWER_BUFFER);
-        Self { position: AtomicU64::new(position), tail: RwLock::new(Some(tail)) }
+        let (position, tail) = (AtomicU64::new(position), RwLock::new(Some(tail)));
+        Self { position, tail, places: Arc::default() }
     }
 
     /// Everything up to here is durable and may be shown.
     pub fn position(&self) -> Position {
         self.position.load(Ordering::Acquire)
+    }
+
+    /// Up to where each consumer is done with the facts. The log is kept for the slowest.
+    pub fn consumers(&self) -> Vec<(&'static str, Position)> {
+        self.places.named()
     }
 
     pub(crate) fn publish(&self, up_to: Position, facts: Vec<LoggedFact>) {
@@ -128,26 +140,33 @@ impl Log {
     }
 }
 
-/// One consumer of the log. Sees each fact after `from` once and in order, whatever its speed.
+/// One that follows the log. Sees each fact after `from` once and in order, whatever its speed.
 #[derive(Debug)]
 pub struct Follower {
     store: Store,
     next: broadcast::Receiver<Arc<[LoggedFact]>>,
     seen: Position,
+    /// `None` if whoever reads through it holds the log.
+    hold: Option<Hold>,
     /// Facts after `seen` may be on disk that the channel will not deliver.
     behind: bool,
 }
 
 impl Follower {
-    pub(crate) fn new(store: Store, from: Position) -> Self {
+    fn new(store: Store, from: Position, hold: Option<Hold>) -> Self {
         // Subscribe first: what is published from now on is in the channel, the rest is on disk.
         let next = store.log().subscribe();
-        Self { store, next, seen: from, behind: true }
+        Self { store, next, seen: from, hold, behind: true }
     }
 
     /// Waits for facts after those already returned. Never returns an empty list. Safe to cancel.
     /// `None` once the store is closed.
+    ///
+    /// Facts are not pruned before the call after the one that returned them.
     pub async fn next(&mut self) -> Result<Option<Arc<[LoggedFact]>>, ReadError> {
+        if let Some(hold) = &self.hold {
+            hold.advance(self.seen);
+        }
         loop {
             if self.behind {
                 if let Some(facts) = self.catch_up().await? {
@@ -204,33 +223,6 @@ impl Store {
 
     /// Follows the log from just after `from`.
     pub fn follow(&self, from: Position) -> Follower {
-        Follower::new(self.clone(), from)
+        Follower::new(self.clone(), from, Some(self.log().places.hold(None, from)))
     }
-
-    /// Deletes the facts before `below`, in steps. Whoever calls it knows that no consumer needs
-    /// them. Works on a full disk too: it is a way out of there.
-    pub async fn prune_log(&self, below: Position) -> Result<(), PruneError> {
-        let up_to = below.saturating_sub(1).min(self.log().position());
-        loop {
-            let facts = self.facts(0, up_to, PRUNE_STEP).await?;
-            let Some(last) = facts.last().map(|fact| fact.position) else { return Ok(()) };
-            let mut batch = Batch::new();
-            if last == self.log().position() {
-                batch.put::<HighWaters>(WRITER, (), &HighWater { position: last });
-            }
-            for fact in &facts {
-                batch.delete::<Facts>(WRITER, fact.position);
-            }
-            self.submit_unguarded(batch)?.await?;
-        }
-    }
-}
-
-/// The log could not be pruned to the end. What was deleted stays deleted.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum PruneError {
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error(transparent)]
-    Commit(#[from] CommitError),
 }
