@@ -102,9 +102,7 @@ pub fn deliver(config: Config, pieces: Pieces, tasks: &Tasks) {
     let now = store.0.log().position();
     let (typing, states) = (rooms.typing_changes(), presence.changes());
     let seen = presence.sequence();
-    if let Err(error) = store.begin(now) {
-        tracing::error!(%error, "where the log is followed from cannot be written");
-    }
+    let log = store.0.consume("appservice", now);
     let services = queues.iter().map(|queue| Arc::clone(&queue.service)).collect();
     let inner = Inner {
         config,
@@ -118,7 +116,7 @@ pub fn deliver(config: Config, pieces: Pieces, tasks: &Tasks) {
         queues,
     };
     let deliveries = Deliveries { inner: Arc::new(inner) };
-    tasks.spawn_until_stopped("appservice log", deliveries.clone().follow_log(now));
+    tasks.spawn_until_stopped("appservice log", deliveries.clone().follow_log(log, now));
     let has_ephemeral = |queue: &Arc<Queue>| queue.service.receive_ephemeral;
     if deliveries.inner.queues.iter().any(has_ephemeral) {
         tasks.spawn_until_stopped("appservice typing", deliveries.clone().follow_typing(typing));

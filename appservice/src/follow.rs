@@ -1,24 +1,18 @@
 //! Follows the log of facts from a durable position, and typing and presence as they change.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::sync::atomic::Ordering;
 
 use ::presence::PresenceChange;
 use rooms::{MembershipFact, ReceiptFact, RoomEventFact, TypingChange, stream};
 use ruma::{OwnedRoomId, RoomId, UserId};
-use storage::{LoggedFact, Position};
+use storage::{Batch, Consumer, LoggedFact, Position};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{
     deliveries::{Deliveries, Inner, Queue},
     pending::Pending,
-    store::EventRecord,
+    store::{DeliveryStore, EventRecord},
 };
-
-/// After a failure of the store, which usually ends the process.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Facts after which the position is written although nobody was interested, so that a start does
-/// not read the whole log again.
-const CHECKPOINT: u64 = 100_000;
 
 /// An event for some of the queues.
 struct Wanted {
@@ -29,29 +23,14 @@ struct Wanted {
 
 impl Deliveries {
     /// `now`: where the log ended when the server started.
-    pub(crate) async fn follow_log(self, now: Position) {
-        let store = self.inner.store.clone();
-        let from = self.inner.start_of_log(now).await;
-        let mut written = from;
-        let mut follower = store.0.follow(from);
-        loop {
-            let facts = match follower.next().await {
-                Ok(Some(facts)) => facts,
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::error!(%error, "the log cannot be read");
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-            };
-            let Some(last) = facts.last().map(|fact| fact.position) else { continue };
+    pub(crate) async fn follow_log(self, mut log: Consumer, now: Position) {
+        while let Some(facts) = log.next().await {
             let mut wanted = Vec::new();
             for fact in facts.iter() {
                 wanted.extend(self.inner.wanted(fact).await);
             }
-            if !wanted.is_empty() || last > written + CHECKPOINT {
-                self.inner.queue(&wanted, last).await;
-                written = last;
+            if !wanted.is_empty() {
+                self.inner.queue(&wanted, &mut log).await;
             }
             // What need not arrive is not told again after a restart.
             for fact in facts.iter().filter(|fact| fact.position > now) {
@@ -104,17 +83,6 @@ impl Deliveries {
 }
 
 impl Inner {
-    /// Up to where the log is done with.
-    async fn start_of_log(&self, now: Position) -> Position {
-        loop {
-            match self.store.followed().await {
-                Ok(followed) => return followed.unwrap_or(now),
-                Err(error) => tracing::error!(%error, "where the log was left cannot be read"),
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
     async fn wanted(&self, logged: &LoggedFact) -> Option<Wanted> {
         let found = match logged.fact.stream {
             stream::EVENT => self.wanted_event(logged).await,
@@ -171,7 +139,7 @@ impl Inner {
         Ok(Some((EventRecord { room_id: told.room_id, event_id: now.event_id }, by)))
     }
 
-    async fn queue(&self, wanted: &[Wanted], followed: Position) {
+    async fn queue(&self, wanted: &[Wanted], log: &mut Consumer) {
         let mut rows = Vec::new();
         for Wanted { position, record, by } in wanted {
             let queues = self.queues.iter().zip(by).filter(|(_, wants)| **wants);
@@ -182,10 +150,9 @@ impl Inner {
             let more = rows.iter().filter(|(id, ..)| *id == queue.id()).count();
             queue.waiting.fetch_add(more, Ordering::Relaxed);
         }
-        while let Err(error) = self.store.add(&rows, followed).await {
-            tracing::error!(%error, "what is for application services cannot be written");
-            tokio::time::sleep(PAUSE).await;
-        }
+        let mut batch = Batch::new();
+        DeliveryStore::add(&mut batch, &rows);
+        log.commit(batch).await;
         self.queues.iter().for_each(|queue| queue.news.notify_one());
     }
 

@@ -8,26 +8,6 @@ use storage::{Batch, CommitError, First, Position, Range, ReadError, Store, Tabl
 /// Rows that are counted or dropped at a time.
 const PAGE: usize = 1000;
 
-/// How far the log was followed, for all of them.
-struct Followed;
-
-#[derive(Debug, Serialize, Deserialize)]
-struct FollowedRecord {
-    position: Position,
-}
-
-impl Versioned for FollowedRecord {
-    const VERSION: u8 = 1;
-    type Previous = First;
-}
-
-impl Table for Followed {
-    const NAME: &'static str = "appservice_followed";
-    type Partition = u32;
-    type Sort = ();
-    type Value = FollowedRecord;
-}
-
 /// Events that are to be sent.
 struct Outbox;
 
@@ -80,31 +60,10 @@ impl Table for Transactions {
 pub(crate) struct DeliveryStore(pub(crate) Store);
 
 impl DeliveryStore {
-    pub(crate) async fn followed(&self) -> Result<Option<Position>, ReadError> {
-        Ok(self.0.get::<Followed>(0, ()).await?.map(|record| record.position))
-    }
-
-    /// Follows the log from `now` if it never was followed. That is on disk before whatever is
-    /// submitted after this call.
-    pub(crate) fn begin(&self, now: Position) -> Result<(), CommitError> {
-        let mut batch = Batch::new();
-        batch.if_absent::<Followed>(0, ());
-        batch.put::<Followed>(0, (), &FollowedRecord { position: now });
-        self.0.submit(batch).map(drop)
-    }
-
-    /// Durable on return: the events are in the outboxes, and the log was followed up to there.
-    pub(crate) async fn add(
-        &self,
-        events: &[(&str, Position, EventRecord)],
-        followed: Position,
-    ) -> Result<(), CommitError> {
-        let mut batch = Batch::new();
-        batch.put::<Followed>(0, (), &FollowedRecord { position: followed });
+    pub(crate) fn add(batch: &mut Batch, events: &[(&str, Position, EventRecord)]) {
         for (service, position, record) in events {
             batch.derive_put::<Outbox>(service, *position, record);
         }
-        self.0.commit(batch).await.map(drop)
     }
 
     /// The oldest events after a position.

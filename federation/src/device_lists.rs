@@ -55,7 +55,6 @@ pub struct DeviceListsPieces {
 
 struct Inner {
     remote: Remote,
-    store: Store,
     rooms: Rooms,
     devices: Devices,
     tasks: Tasks,
@@ -67,10 +66,9 @@ impl DeviceLists {
     /// Spawns what forgets lists, and what fetches those that are outdated.
     pub fn new(pieces: DeviceListsPieces) -> Self {
         let DeviceListsPieces { client, store, rooms, devices, tasks } = pieces;
-        let now = store.log().position();
+        let log = store.consume("federation device lists", store.log().position());
         let inner = Inner {
             remote: Remote::new(client),
-            store,
             rooms,
             devices,
             tasks: tasks.clone(),
@@ -78,8 +76,7 @@ impl DeviceLists {
             pauses: Pauses::default(),
         };
         let lists = Self { inner: Arc::new(inner) };
-        lists.begin(now);
-        tasks.spawn_until_stopped("device lists, log", lists.clone().follow_log(now));
+        tasks.spawn_until_stopped("device lists, log", lists.clone().follow_log(log));
         tasks.spawn_until_stopped("device lists, outdated", lists.clone().fetch_outdated());
         lists
     }

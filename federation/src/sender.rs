@@ -93,16 +93,17 @@ impl Sender {
             rooms,
             devices,
             presence,
-            outbox: Outbox::new(store),
+            outbox: Outbox::new(store.clone()),
             reach: Reach::default(),
             device_streams: DeviceStreams::default(),
             destinations: Mutex::default(),
             next_txn: AtomicU64::new(1),
             tasks: tasks.clone(),
         };
-        inner.outbox.begin(now);
+        // What happened before this server federated is nobody else's business.
+        let log = store.consume("federation", now);
         let sender = Self { inner: Arc::new(inner) };
-        tasks.spawn_until_stopped("federation log", sender.clone().follow_log(now));
+        tasks.spawn_until_stopped("federation log", sender.clone().follow_log(log, now));
         tasks.spawn_until_stopped("federation typing", sender.clone().follow_typing(typing));
         let follow_presence = sender.clone().follow_presence(states, seen);
         tasks.spawn_until_stopped("federation presence", follow_presence);

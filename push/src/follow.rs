@@ -1,70 +1,37 @@
 //! Follows the log of facts from a durable position: whom an event notifies, and whose counts a
 //! receipt lowers.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rooms::{MembershipFact, ReceiptFact, RoomEventFact, StoredEvent, stream};
 use ruma::{
     EventId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState, push::Action,
 };
-use storage::{LoggedFact, Position};
+use storage::{Batch, Consumer, LoggedFact, Position};
 use sync::{RoomRules, SyncError};
 
 use crate::{
     Push, Pusher,
     service::Inner,
-    store::{Item, NoticeRecord},
+    store::{Item, NoticeRecord, OutboxStore},
 };
 
-/// After a failure of the store, which usually ends the process.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Facts after which the position is written although nobody was notified, so that a start does not
-/// read the whole log again.
-const CHECKPOINT: u64 = 100_000;
 /// Instead of actions: nobody asked the rules yet.
 pub(crate) const JUDGE_LATER: Bytes = Bytes::new();
 
 impl Push {
-    /// `now`: where the log ended when push was opened.
-    pub(crate) async fn follow_log(self, now: Position) {
-        let store = self.inner.outbox.0.clone();
-        let from = self.start_of_log(now).await;
+    pub(crate) async fn follow_log(self, mut log: Consumer) {
         self.wake_all().await;
-        let mut written = from;
-        let mut follower = store.follow(from);
-        loop {
-            let facts = match follower.next().await {
-                Ok(Some(facts)) => facts,
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::error!(%error, "the log cannot be read");
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-            };
-            let Some(last) = facts.last().map(|fact| fact.position) else { continue };
+        while let Some(facts) = log.next().await {
             let items = self.inner.items(&facts).await;
-            if items.is_empty() && last <= written + CHECKPOINT {
+            if items.is_empty() {
                 continue;
             }
-            while let Err(error) = self.inner.outbox.add(&items, last).await {
-                tracing::error!(%error, "what is to be pushed cannot be written");
-                tokio::time::sleep(PAUSE).await;
-            }
-            written = last;
+            let mut batch = Batch::new();
+            OutboxStore::add(&mut batch, &items);
+            log.commit(batch).await;
             items.iter().for_each(|item| self.wake(&item.pusher));
-        }
-    }
-
-    /// Up to where the log is done with.
-    async fn start_of_log(&self, now: Position) -> Position {
-        loop {
-            match self.inner.outbox.followed().await {
-                Ok(followed) => return followed.unwrap_or(now),
-                Err(error) => tracing::error!(%error, "where the log was left cannot be read"),
-            }
-            tokio::time::sleep(PAUSE).await;
         }
     }
 

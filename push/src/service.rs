@@ -114,8 +114,7 @@ impl Push {
         let registry = Registry::default();
         pushers.all(|pusher| registry.insert(Arc::new(pusher))).await?;
         // What happens before the task has begun is its too.
-        let now = store.log().position();
-        outbox.begin(now)?;
+        let log = store.consume("push", store.log().position());
         let inner = Inner {
             gateways: Gateways::new(config.in_flight),
             badges: Badges::new(sync.clone(), rooms.clone(), config.count_rooms),
@@ -136,7 +135,7 @@ impl Push {
             locks: (0..LOCKS).map(|_| Mutex::default()).collect(),
         };
         let push = Self { inner: Arc::new(inner) };
-        tasks.spawn_until_stopped("push log", push.clone().follow_log(now));
+        tasks.spawn_until_stopped("push log", push.clone().follow_log(log));
         Ok(push)
     }
 

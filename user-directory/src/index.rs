@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rooms::Profile;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
-use storage::{Batch, Position};
+use storage::Batch;
 
 use crate::{
     Error, UserDirectory,
     store::{DirectoryStore, Entry, Scope},
+    words,
 };
 
 /// Members of a room whose entries are written in one batch.
@@ -33,8 +34,8 @@ impl News {
 
 impl UserDirectory {
     /// What happened is only where to look: what is written is what the rooms say now, so that the
-    /// same news again, after a crash, change nothing.
-    pub(crate) async fn take(&self, news: &mut News, up_to: Position) -> Result<(), Error> {
+    /// same news again, after a crash, change nothing. What is returned remains to be written.
+    pub(crate) async fn take(&self, news: &mut News) -> Result<Batch, Error> {
         self.note_redacted(news).await?;
         let mut public = BTreeMap::new();
         let rooms = news.rooms.iter().chain(news.members.values().flatten());
@@ -54,8 +55,7 @@ impl UserDirectory {
             }
             self.update(&mut batch, user, changes).await?;
         }
-        DirectoryStore::put_followed(&mut batch, up_to);
-        self.inner.store.commit(batch).await
+        Ok(batch)
     }
 
     async fn note_redacted(&self, news: &mut News) -> Result<(), Error> {
@@ -158,5 +158,7 @@ impl UserDirectory {
 
 fn public_words(user: &UserId, entries: &BTreeMap<OwnedRoomId, Entry>) -> BTreeSet<String> {
     let public = entries.values().filter(|entry| entry.public);
-    public.flat_map(|entry| entry.words(user)).collect()
+    // They are called the same in most rooms.
+    let names: BTreeSet<_> = public.map(|entry| entry.display_name.as_deref()).collect();
+    names.into_iter().flat_map(|name| words::of_user(user, name)).collect()
 }

@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::{Deserialize, Serialize};
-use storage::{Batch, First, Position, Range, Store, Table, Versioned};
+use storage::{Batch, First, Range, Store, Table, Versioned};
 
 use crate::{Error, words};
 
-const ONLY: u8 = 0;
 /// Rooms of a user that are looked at: who is in more is found by what they are called in these.
 const ENTRIES_MAX: usize = 1000;
 /// Before everything in the order of text is the empty one; after everything that begins with a
@@ -39,16 +38,6 @@ impl Versioned for RoomRecord {
     type Previous = First;
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct FollowedRecord {
-    position: Position,
-}
-
-impl Versioned for FollowedRecord {
-    const VERSION: u8 = 1;
-    type Previous = First;
-}
-
 macro_rules! table {
     ($(#[$doc:meta])* $name:ident = $on_disk:literal [$partition:ty | $sort:ty] $value:ty) => {
         $(#[$doc])*
@@ -75,11 +64,6 @@ table! {
     /// Room whose members are indexed.
     IndexedRooms = "user_directory_rooms" [String | ()] RoomRecord
 }
-table! {
-    /// Up to where the log has been read.
-    Followed = "user_directory_followed" [u8 | ()] FollowedRecord
-}
-
 /// Which index a word is in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Scope<'a> {
@@ -101,15 +85,6 @@ impl Scope<'_> {
 pub(crate) struct DirectoryStore(pub(crate) Store);
 
 impl DirectoryStore {
-    pub(crate) async fn followed(&self) -> Result<Position, Error> {
-        let record = self.0.get::<Followed>(ONLY, ()).await?;
-        Ok(record.map_or(0, |record| record.position))
-    }
-
-    pub(crate) fn put_followed(batch: &mut Batch, position: Position) {
-        batch.put::<Followed>(ONLY, (), &FollowedRecord { position });
-    }
-
     pub(crate) async fn commit(&self, batch: Batch) -> Result<(), Error> {
         self.0.commit(batch).await?;
         Ok(())

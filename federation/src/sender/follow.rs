@@ -1,42 +1,19 @@
 //! Follows the log of facts from a durable position.
 
-use std::time::Duration;
-
 use rooms::{ReceiptFact, RelayFact, RoomEventFact, stream};
 use ruma::{OwnedRoomId, RoomId, ServerName, events::room::member::MembershipState};
-use storage::{LoggedFact, Position};
+use storage::{Batch, Consumer, LoggedFact, Position};
 
 use super::{
     Sender,
-    outbox::{Item, Relayed},
+    outbox::{Item, Outbox, Relayed},
 };
-
-/// After a failure of the store, which usually ends the process.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Facts after which the position is written although nothing was relayed, so that a start does not
-/// read the whole log again.
-const CHECKPOINT: u64 = 100_000;
 
 impl Sender {
     /// `now`: where the log ended when the sender was made.
-    pub(super) async fn follow_log(self, now: Position) {
-        let outbox = &self.inner.outbox;
-        let store = outbox.store().clone();
-        let from = self.start_of_log(now).await;
+    pub(super) async fn follow_log(self, mut log: Consumer, now: Position) {
         self.wake_all().await;
-        let mut written = from;
-        let mut follower = store.follow(from);
-        loop {
-            let facts = match follower.next().await {
-                Ok(Some(facts)) => facts,
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::error!(%error, "the log cannot be read");
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-            };
-            let Some(last) = facts.last().map(|fact| fact.position) else { continue };
+        while let Some(facts) = log.next().await {
             let mut relayed = Vec::new();
             for fact in facts.iter() {
                 relayed.extend(match relayed_fact(fact) {
@@ -44,12 +21,10 @@ impl Sender {
                     None => self.device_news(fact).await,
                 });
             }
-            if !relayed.is_empty() || last > written + CHECKPOINT {
-                while let Err(error) = outbox.add(&relayed, last).await {
-                    tracing::error!(%error, "the outbox cannot be written");
-                    tokio::time::sleep(PAUSE).await;
-                }
-                written = last;
+            if !relayed.is_empty() {
+                let mut batch = Batch::new();
+                Outbox::add(&mut batch, &relayed);
+                log.commit(batch).await;
             }
             for Relayed { item, servers, .. } in &relayed {
                 for server in servers {
@@ -61,23 +36,6 @@ impl Sender {
             for fact in facts.iter().filter(|fact| fact.position > now) {
                 self.notice(fact).await;
             }
-        }
-    }
-
-    /// Up to where the log is done with. What happened before this server federated is nobody else's
-    /// business; from then on all is, so the start is written down.
-    async fn start_of_log(&self, now: Position) -> Position {
-        let outbox = &self.inner.outbox;
-        loop {
-            match outbox.followed().await {
-                Ok(Some(followed)) => return followed,
-                Ok(None) => match outbox.add(&[], now).await {
-                    Ok(()) => return now,
-                    Err(error) => tracing::error!(%error, "the outbox cannot be written"),
-                },
-                Err(error) => tracing::error!(%error, "the outbox cannot be read"),
-            }
-            tokio::time::sleep(PAUSE).await;
         }
     }
 

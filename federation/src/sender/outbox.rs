@@ -8,10 +8,7 @@ use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, ServerName};
 use storage::{Batch, CommitError, Position, Range, ReadError, Store};
 
-use self::tables::{
-    Destinations, EventRecord, Events, FailuresTable, Followed, FollowedRecord, ToDevice,
-    UnansweredTable,
-};
+use self::tables::{Destinations, EventRecord, Events, FailuresTable, ToDevice, UnansweredTable};
 pub(super) use self::tables::{Failures, Unanswered};
 
 /// Rows that are read at a time to thin an outbox.
@@ -41,35 +38,7 @@ impl Outbox {
         Self { store }
     }
 
-    pub(super) fn store(&self) -> &Store {
-        &self.store
-    }
-
-    /// `None` before the first start.
-    pub(super) async fn followed(&self) -> Result<Option<Position>, ReadError> {
-        let record = self.store.get::<Followed>(0, ()).await?;
-        Ok(record.map(|record| record.position))
-    }
-
-    /// Follows the log from `now` if it never was followed. That is on disk before whatever is
-    /// submitted after this call, so none of it is missed if the process ends.
-    pub(super) fn begin(&self, now: Position) {
-        let mut batch = Batch::new();
-        batch.if_absent::<Followed>(0, ());
-        batch.put::<Followed>(0, (), &FollowedRecord { position: now });
-        if let Err(error) = self.store.submit(batch) {
-            tracing::error!(%error, "where the log is followed from cannot be written");
-        }
-    }
-
-    /// Durable on return: the events are in the outboxes, and the log was followed up to there.
-    pub(super) async fn add(
-        &self,
-        events: &[Relayed],
-        followed: Position,
-    ) -> Result<(), CommitError> {
-        let mut batch = Batch::new();
-        batch.put::<Followed>(0, (), &FollowedRecord { position: followed });
+    pub(super) fn add(batch: &mut Batch, events: &[Relayed]) {
         for Relayed { position, item, servers } in events {
             for server in servers {
                 match item {
@@ -85,7 +54,6 @@ impl Outbox {
                 batch.derive_put::<Destinations>(0, server.as_str(), &());
             }
         }
-        self.store.commit(batch).await.map(drop)
     }
 
     /// The oldest events for a destination after a position.

@@ -45,26 +45,6 @@ impl Versioned for NoticeRecord {
     type Previous = First;
 }
 
-/// How far the log was followed.
-struct Followed;
-
-#[derive(Debug, Serialize, Deserialize)]
-struct FollowedRecord {
-    position: Position,
-}
-
-impl Versioned for FollowedRecord {
-    const VERSION: u8 = 1;
-    type Previous = First;
-}
-
-impl Table for Followed {
-    const NAME: &'static str = "push_followed";
-    type Partition = u32;
-    type Sort = ();
-    type Value = FollowedRecord;
-}
-
 /// What never arrived.
 struct DeadLetters;
 
@@ -109,29 +89,10 @@ pub(crate) struct Item {
 pub(crate) struct OutboxStore(pub(crate) Store);
 
 impl OutboxStore {
-    /// `None` before the first start.
-    pub(crate) async fn followed(&self) -> Result<Option<Position>, ReadError> {
-        let record = self.0.get::<Followed>(0, ()).await?;
-        Ok(record.map(|record| record.position))
-    }
-
-    /// Follows the log from `now` if it never was followed: on disk before whatever is submitted
-    /// after this call.
-    pub(crate) fn begin(&self, now: Position) -> Result<(), CommitError> {
-        let mut batch = Batch::new();
-        batch.if_absent::<Followed>(0, ());
-        batch.put::<Followed>(0, (), &FollowedRecord { position: now });
-        self.0.submit(batch).map(drop)
-    }
-
-    /// Durable on return: the items wait, and the log was followed up to there.
-    pub(crate) async fn add(&self, items: &[Item], followed: Position) -> Result<(), CommitError> {
-        let mut batch = Batch::new();
-        batch.put::<Followed>(0, (), &FollowedRecord { position: followed });
+    pub(crate) fn add(batch: &mut Batch, items: &[Item]) {
         for Item { pusher, position, notice } in items {
             batch.derive_put::<Outbox>(pusher.id, *position, notice);
         }
-        self.0.commit(batch).await.map(drop)
     }
 
     /// The oldest after a position.

@@ -65,26 +65,6 @@ impl Table for Destinations {
     type Value = ();
 }
 
-/// How far the log was followed.
-pub(super) struct Followed;
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct FollowedRecord {
-    pub(super) position: Position,
-}
-
-impl Versioned for FollowedRecord {
-    const VERSION: u8 = 1;
-    type Previous = First;
-}
-
-impl Table for Followed {
-    const NAME: &'static str = "federation_followed";
-    type Partition = u32;
-    type Sort = ();
-    type Value = FollowedRecord;
-}
-
 /// Of servers that do not answer; no row for one that does.
 pub(super) struct FailuresTable;
 
