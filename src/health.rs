@@ -37,6 +37,10 @@ async fn render_metrics(
 ) -> Response {
     let Some(handle) = handle else { return StatusCode::NOT_FOUND.into_response() };
     metrics::gauge!("meridian_store_position").set(store.log().position() as f64);
+    for (name, done) in store.log().consumers() {
+        let behind = store.log().position().saturating_sub(done) as f64;
+        metrics::gauge!("meridian_log_behind", "consumer" => name).set(behind);
+    }
     metrics::gauge!("meridian_store_disk_bytes").set(store.disk_bytes() as f64);
     metrics::gauge!("meridian_websockets").set(sockets.count() as f64);
     let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];

@@ -88,6 +88,8 @@ impl Region {
         let appservices = appservices::open(config, &local).await?;
         let (gate, sockets) = open_gate(config, &local, &sync, appservices)?;
         let inbound = peers.federate(local);
+        // Whoever goes on from an earlier start holds the log by now.
+        tasks.spawn_until_stopped("log pruning", store.clone().prune_followed());
         let state = AppState {
             gate,
             store,
