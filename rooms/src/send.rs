@@ -53,6 +53,10 @@ impl Rooms {
             }
             ("m.room.member", Some(_)) => self.send_member(event).await,
             ("m.room.redaction", None) => self.send_redaction(event).await,
+            // Clients would follow it round and round. Synapse refuses it too.
+            ("m.room.tombstone", _) if replaces_itself(&event) => {
+                Err(Error::InvalidParam("a room is not replaced by itself".to_owned()))
+            }
             _ => self.inner.send(&event).await,
         }
     }
@@ -76,6 +80,15 @@ impl Rooms {
         let redaction = Redaction { room_id, sender, target: &redacts, reason: None, txn };
         self.inner.redact(&redaction, event.timestamp, event.content).await
     }
+}
+
+fn replaces_itself(event: &NewEvent<'_>) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Content {
+        replacement_room: String,
+    }
+    let content = serde_json::from_str(event.content.get());
+    content.is_ok_and(|content: Content| content.replacement_room == event.room_id.as_str())
 }
 
 impl Inner {

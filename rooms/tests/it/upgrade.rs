@@ -109,3 +109,17 @@ async fn an_unknown_version_changes_nothing() {
     assert!(matches!(outcome, Err(Error::UnsupportedRoomVersion(_))));
     assert_eq!(world.store.log().position(), position);
 }
+
+#[tokio::test]
+async fn a_room_is_not_replaced_by_itself() {
+    let world = World::new();
+    let ada = world.user("ada");
+    let (room, other) = (world.room(&ada, &[]).await, world.room(&ada, &[]).await);
+    let set = async |replacement: &OwnedRoomId| {
+        let content = json!({ "body": "moved", "replacement_room": replacement });
+        world.set(&ada, &room, "m.room.tombstone", "", content).await
+    };
+    assert!(matches!(set(&room).await, Err(Error::InvalidParam(_))));
+    assert_eq!(world.current(&room, "m.room.tombstone", "").await, None);
+    set(&other).await.expect("another room");
+}
