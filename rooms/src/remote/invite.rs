@@ -1,6 +1,6 @@
 //! Inviting a user of another server: that server must take the invite before it counts.
 
-use events::Pdu;
+use events::{FormatError, Pdu, canonical::JsonError};
 use ruma::{OwnedServerName, RoomId, UserId};
 
 use super::join::malformed;
@@ -42,8 +42,12 @@ impl Rooms {
         };
         let remote = &inner.ports.remote;
         let signed = remote.invite(server, room, pdu.event_id(), invite).await?;
-        let signed = Pdu::from_json(signed, view.version)
-            .map_err(|error| malformed(server, &error.to_string()))?;
+        let signed = Pdu::from_json(signed, view.version).map_err(|error| match error {
+            // The server is there and has an answer, which it gives again to who asks again, as some
+            // clients do after a bad gateway. Synapse says `M_BAD_JSON` too.
+            FormatError::Json(JsonError::NotInteger(_) | JsonError::OutOfRange(_)) => error.into(),
+            other => malformed(server, &other.to_string()),
+        })?;
         if signed.event_id() != pdu.event_id() {
             return Err(malformed(server, "it is not the invite that was sent"));
         }

@@ -106,6 +106,14 @@ async fn an_invite_that_the_other_server_does_not_take_does_not_count() {
         assert!(matches!(outcome, Err(Error::Remote(_))), "case {case}: {outcome:?}");
         assert_eq!(one.membership(&bob, &room).await, None, "case {case}");
     }
+    wire.corrupt("two.test", |answer| {
+        if let Answer::Invited(json) = answer {
+            *json = altered(json, |pdu| pdu["more"] = 1.5.into());
+        }
+    });
+    let outcome = one.invite(&ada, &room, &bob).await;
+    assert!(matches!(outcome, Err(Error::BadJson(_))), "a number of no event: {outcome:?}");
+    assert_eq!(one.membership(&bob, &room).await, None);
 }
 
 #[tokio::test]
