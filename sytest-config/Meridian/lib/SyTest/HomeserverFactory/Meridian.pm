@@ -7,6 +7,7 @@ use warnings;
 use base qw( SyTest::HomeserverFactory );
 
 require SyTest::Homeserver::Meridian;
+require SyTest::Meridian::Tests;
 
 sub _init
 {
