@@ -56,7 +56,7 @@ pub use rooms::{Config, Rooms};
 pub use send::{NewEvent, Redaction, Txn};
 pub use spaces::{HierarchyPage, HierarchyQuery, RoomSummary};
 pub use stored_event::{EventStatus, StoredEvent, TxnEcho};
-pub use timeline::{Context, MessagesQuery, Page};
+pub use timeline::{Around, Context, MessagesQuery, Page, RelTypes};
 pub use trie::Root;
 pub use typing::TypingChange;
 pub use unsigned::UnsignedFor;

@@ -15,6 +15,7 @@ use storage::{Position, Range};
 use tokio::time::Instant;
 
 pub(crate) use self::place::Place;
+pub use self::wanted::RelTypes;
 use self::{
     time::TimeWalk,
     walk::{Walk, Walked},
@@ -25,6 +26,7 @@ use crate::{
     remote::Filled,
     rooms::Inner,
     store::{Events, UserRooms},
+    stored_event::HISTORIC,
 };
 
 /// Times that a reader has history fetched for one page.
@@ -59,6 +61,16 @@ pub struct Context {
     pub before: Vec<Arc<StoredEvent>>,
     pub after: Vec<Arc<StoredEvent>>,
     pub state: Vec<Arc<StoredEvent>>,
+    pub start: String,
+    pub end: String,
+}
+
+/// What surrounds an event.
+#[derive(Clone, Debug)]
+pub struct Around {
+    /// Newest first.
+    pub before: Vec<Arc<StoredEvent>>,
+    pub after: Vec<Arc<StoredEvent>>,
     pub start: String,
     pub end: String,
 }
@@ -120,6 +132,17 @@ impl Rooms {
         room: &RoomId,
         query: MessagesQuery<'_>,
     ) -> Result<Page, Error> {
+        self.messages_related(viewer, room, query, &RelTypes::default()).await
+    }
+
+    /// As [`messages`](Self::messages), of those with such relations.
+    pub async fn messages_related(
+        &self,
+        viewer: &UserId,
+        room: &RoomId,
+        query: MessagesQuery<'_>,
+        relations: &RelTypes,
+    ) -> Result<Page, Error> {
         let inner = &*self.inner;
         let reach = self.reach(viewer, room).await?;
         let from = match query.from {
@@ -130,7 +153,7 @@ impl Rooms {
             Some(token) => Some(inner.place(room, token).await?),
             None => None,
         };
-        let wanted = Wanted::new(query.filter, room);
+        let wanted = Wanted::new(query.filter, room).with_relations(relations);
         let limit = query.limit.max(1);
         let walked = match query.dir {
             Direction::Backward => {
@@ -191,6 +214,48 @@ impl Rooms {
         state.retain(|event| wanted.wants(event));
         let (start, end) = (before.at.to_string(), after.at.to_string());
         Ok(Context { before: before.chunk, after: after.chunk, state, start, end, event })
+    }
+
+    /// What surrounds an event that the viewer may see, as far as it is here: nothing is fetched.
+    /// At most `before` and `after` events.
+    pub async fn around(
+        &self,
+        viewer: &UserId,
+        event: &StoredEvent,
+        (before, after): (usize, usize),
+    ) -> Result<Around, Error> {
+        let room = event.pdu.room_id();
+        let reach = self.reach(viewer, room).await?;
+        let filter = RoomEventFilter::default();
+        let wanted = Wanted::new(&filter, room);
+        let back = Walk::back(Place::before(event), Place::START);
+        let earlier = back.run(self, viewer, room, &wanted, before).await?;
+        let on = Walk::on(Place::after(event), reach);
+        let later = on.run(self, viewer, room, &wanted, after).await?;
+        Ok(Around {
+            start: earlier.at.to_string(),
+            end: later.at.to_string(),
+            before: earlier.chunk,
+            after: later.chunk,
+        })
+    }
+
+    /// Whether a filter lets the event through.
+    pub fn is_wanted(&self, filter: &RoomEventFilter, event: &StoredEvent) -> bool {
+        Wanted::new(filter, event.pdu.room_id()).wants(event)
+    }
+
+    /// The event that found its place in the history with the fact ([`stream::HISTORY`]) at that
+    /// position of the log.
+    ///
+    /// [`stream::HISTORY`]: crate::stream::HISTORY
+    pub async fn filled_in_at(
+        &self,
+        room: &RoomId,
+        position: Position,
+    ) -> Result<Option<Arc<StoredEvent>>, Error> {
+        let events = self.inner.events_at(room, vec![position | HISTORIC]).await?;
+        Ok(events.into_iter().next())
     }
 
     /// The event closest to `ts` (milliseconds) in that direction, and its time.

@@ -6,22 +6,44 @@ use ruma::{
 };
 use serde::{Deserialize, de::IgnoredAny};
 
-use crate::StoredEvent;
+use crate::{StoredEvent, relations::relation_of};
+
+/// Which relations events may have: in no filter of the specification yet ([MSC3874]).
+///
+/// [MSC3874]: https://github.com/matrix-org/matrix-spec-proposals/pull/3874
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RelTypes {
+    /// Only events that relate to another in one of these ways.
+    pub only: Option<Vec<String>>,
+    /// None that relate to another in one of these.
+    pub not: Vec<String>,
+}
 
 /// A filter as it applies to one room.
 pub(crate) struct Wanted<'a> {
     filter: &'a RoomEventFilter,
     room: bool,
+    relations: Option<&'a RelTypes>,
 }
 
 impl<'a> Wanted<'a> {
     pub(crate) fn new(filter: &'a RoomEventFilter, room: &RoomId) -> Self {
         let named = filter.rooms.as_ref().is_none_or(|rooms| rooms.iter().any(|id| id == room));
-        Self { filter, room: named && !filter.not_rooms.iter().any(|id| id == room) }
+        let room = named && !filter.not_rooms.iter().any(|id| id == room);
+        Self { filter, room, relations: None }
+    }
+
+    pub(crate) fn with_relations(self, relations: &'a RelTypes) -> Self {
+        let relations = Some(relations).filter(|relations| **relations != RelTypes::default());
+        Self { relations, ..self }
     }
 
     pub(crate) fn wants(&self, event: &StoredEvent) -> bool {
-        self.room && self.wants_type(event) && self.wants_sender(event) && self.wants_url(event)
+        self.room
+            && self.wants_type(event)
+            && self.wants_sender(event)
+            && self.wants_url(event)
+            && self.wants_relation(event)
     }
 
     pub(crate) fn loads_members_lazily(&self) -> bool {
@@ -38,6 +60,13 @@ impl<'a> Wanted<'a> {
         let sender = event.pdu.sender();
         self.filter.senders.as_ref().is_none_or(|senders| senders.iter().any(|id| id == sender))
             && !self.filter.not_senders.iter().any(|id| id == sender)
+    }
+
+    fn wants_relation(&self, event: &StoredEvent) -> bool {
+        let Some(RelTypes { only, not }) = self.relations else { return true };
+        let has = relation_of(event).map(|(rel_type, _)| rel_type);
+        let is_of = |types: &[String]| has.as_ref().is_some_and(|has| types.contains(has));
+        only.as_deref().is_none_or(is_of) && !is_of(not)
     }
 
     fn wants_url(&self, event: &StoredEvent) -> bool {
