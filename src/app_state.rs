@@ -11,6 +11,8 @@ use presence::Presence;
 use push::Push;
 use rooms::Rooms;
 use ruma::OwnedServerName;
+use search::Search;
+use sso::Sso;
 use storage::Store;
 use sync::Sync;
 use user_directory::UserDirectory;
@@ -25,6 +27,8 @@ pub(crate) struct AppState {
     pub(crate) push: Push,
     pub(crate) media: Media,
     pub(crate) rooms: Rooms,
+    pub(crate) search: Search,
+    pub(crate) sso: Sso,
     pub(crate) sync: Sync,
     pub(crate) user_directory: UserDirectory,
     pub(crate) sockets: Sockets,
@@ -54,6 +58,8 @@ piece!(
     push: Push,
     media: Media,
     rooms: Rooms,
+    search: Search,
+    sso: Sso,
     sync: Sync,
     user_directory: UserDirectory,
     sockets: Sockets,

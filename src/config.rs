@@ -5,12 +5,14 @@ mod overlay;
 mod section;
 mod sections;
 
+mod sign_on;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 pub use self::sections::Config;
 
+pub(crate) use self::sign_on::Captcha;
 /// Where the file is looked for when none is named.
 pub(crate) const DEFAULT_FILE: &str = "meridian.toml";
 
@@ -70,6 +72,12 @@ mod tests {
             ("public_url = \"https://x\"\n[mail]\nhost = \"x\"", "from"),
             ("public_url = \"https://x\"\n[mail]\nhost = \"x\"\nfrom = \"x\"", "from"),
             ("[federation]\ndelegate_to = \"https://x.test\"", "delegate_to"),
+            ("[[login.oidc]]\nid = \"x\"", "name"),
+            ("[login.cas]\nserver_url = \"https://c.test\"", "public_url"),
+            ("[login.cas]\nserver_url = \"cas\"", "URL"),
+            ("[login]\ntrusted_clients = [\"javascript:x\"]", "javascript"),
+            ("[registration]\nrequire_captcha = true", "[captcha]"),
+            ("[captcha]\npublic_key = \"x\"", "private_key"),
         ];
         for (text, mention) in cases {
             let error = Config::parse(text).expect_err(text);

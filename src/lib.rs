@@ -6,13 +6,13 @@
 
 mod admin;
 mod app_state;
-mod appservice_client;
 mod commands;
 mod config;
 mod delegation;
 mod health;
 mod identity;
 mod mail;
+mod operator_client;
 mod page;
 mod serve;
 mod telemetry;

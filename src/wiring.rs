@@ -3,6 +3,7 @@
 mod appservices;
 mod gateway;
 mod peers;
+mod sign_on;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -61,7 +62,7 @@ impl Region {
         let presence =
             presence::Presence::new(config.presence(), clock.clone(), &tasks, store.clone());
         let peers = Peers::build(config, &identity, &store, &clock)?;
-        let rooms = open_rooms(config, &store, &clock, &rng, identity, peers.ports())?;
+        let rooms = open_rooms(config, &store, &clock, &rng, identity, peers.ports()).await?;
         peers.know_profiles(&accounts);
         if let Some(mailer) = config.mailer()? {
             let name = config.server_name()?;
@@ -73,6 +74,8 @@ impl Region {
         tasks.spawn_until_stopped("typing", rooms.clone().expire_typing());
         let user_directory = user_directory::UserDirectory::new(store.clone(), rooms.clone());
         tasks.spawn_until_stopped("user directory", user_directory.clone().follow());
+        let search = search::Search::new(store.clone(), rooms.clone());
+        tasks.spawn_until_stopped("search", search.clone().follow());
         let local = Local {
             store: store.clone(),
             clock,
@@ -85,6 +88,7 @@ impl Region {
         };
         let sync = open_sync(&local);
         let push = open_push(config, &local, &sync, &peers).await?;
+        let sso = sign_on::open(config, &local)?;
         let appservices = appservices::open(config, &local).await?;
         let (gate, sockets) = open_gate(config, &local, &sync, appservices)?;
         let inbound = peers.federate(local);
@@ -99,6 +103,8 @@ impl Region {
             push,
             media,
             rooms,
+            search,
+            sso,
             sync,
             user_directory,
             sockets,
@@ -217,7 +223,7 @@ async fn open_accounts(
     opened.context("cannot load the accounts")
 }
 
-fn open_rooms(
+async fn open_rooms(
     config: &Config,
     store: &Store,
     clock: &SharedClock,

@@ -15,6 +15,8 @@ pub struct Config {
     pub registration: Registration,
     /// Offer `m.login.password`.
     pub password_login: bool,
+    /// What the pages of `m.login.recaptcha` and clients need, if there are captchas.
+    pub captcha_public_key: Option<String>,
     /// What `/.well-known/matrix/client` advertises, if anything.
     pub public_url: Option<String>,
     pub rate_limits: RateLimits,
@@ -36,6 +38,7 @@ impl Default for Config {
             body_timeout: Duration::from_secs(60),
             registration: Registration::default(),
             password_login: true,
+            captcha_public_key: None,
             public_url: None,
             rate_limits: RateLimits::default(),
             trusted_proxies: TrustedProxies::default(),
@@ -54,6 +57,8 @@ pub struct Registration {
     pub guests: bool,
     /// An email address has to be confirmed; counts only where mails are sent.
     pub require_email: bool,
+    /// A captcha has to be solved; counts only where there is a key for it.
+    pub require_captcha: bool,
     /// A link to terms that have to be accepted.
     pub terms_url: Option<String>,
 }
@@ -65,6 +70,7 @@ impl Default for Registration {
             require_token: false,
             guests: false,
             require_email: false,
+            require_captcha: false,
             terms_url: None,
         }
     }

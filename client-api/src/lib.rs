@@ -13,6 +13,7 @@ mod extract;
 mod gate;
 mod limits;
 mod nesting;
+mod page;
 mod render;
 mod respond;
 mod routes;

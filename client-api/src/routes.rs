@@ -4,6 +4,7 @@ mod account;
 mod admin;
 mod alias;
 mod appservice;
+mod auth;
 mod config;
 mod context;
 mod dehydrated_device;
@@ -30,9 +31,11 @@ mod relations;
 mod report;
 mod room;
 mod room_keys;
+mod search;
 mod session;
 mod signing_keys;
 mod space;
+mod sso;
 mod state;
 mod sync;
 mod tag;
@@ -49,6 +52,8 @@ use ::media::Media;
 use ::presence::Presence;
 use ::push::Push;
 use ::rooms::Rooms;
+use ::search::Search;
+use ::sso::Sso;
 use ::sync::Sync as SyncEngine;
 use ::user_directory::UserDirectory;
 use accounts::Accounts;
@@ -83,7 +88,9 @@ where
     Presence: FromRef<S>,
     Push: FromRef<S>,
     Rooms: FromRef<S>,
+    Search: FromRef<S>,
     Sockets: FromRef<S>,
+    Sso: FromRef<S>,
     SyncEngine: FromRef<S>,
     UserDirectory: FromRef<S>,
 {
@@ -92,6 +99,7 @@ where
         .merge(admin::router())
         .merge(alias::router())
         .merge(appservice::router())
+        .merge(auth::router())
         .merge(config::router())
         .merge(context::router())
         .merge(dehydrated_device::router())
@@ -118,9 +126,11 @@ where
         .merge(report::router())
         .merge(room::router())
         .merge(room_keys::router())
+        .merge(search::router())
         .merge(session::router())
         .merge(signing_keys::router())
         .merge(space::router())
+        .merge(sso::router())
         .merge(state::router())
         .merge(sync::router())
         .merge(tag::router())

@@ -10,6 +10,9 @@ use serde_json::value::RawValue;
 
 use crate::error::Error;
 
+const BY_PASSWORD: &[Stage] = &[Stage::Password];
+const BY_SSO: &[Stage] = &[Stage::Sso];
+
 /// What a request has to prove before it is carried out.
 pub(crate) struct Challenge<'a> {
     pub(crate) method: &'a Method,
@@ -61,8 +64,31 @@ pub(crate) async fn ask(
         user_id: challenge.session.map(|session| &*session.user_id),
         target: challenge.target,
     };
-    let offer = Uia { flows: challenge.flows, params };
+    let flows = ways(accounts, &challenge).await?;
+    let offer = Uia { flows: &flows, params };
     Ok(accounts.uia(request, offer, challenge.auth).await?)
+}
+
+/// Who may prove by a password who they are may do so by single sign-on as well, if that is how they
+/// come here. Who has no password can do nothing else.
+async fn ways<'a>(
+    accounts: &Accounts,
+    challenge: &Challenge<'a>,
+) -> Result<Vec<&'a [Stage]>, Error> {
+    let mut flows = challenge.flows.to_vec();
+    let Some(session) = challenge.session else { return Ok(flows) };
+    let by_password = flows.iter_mut().find(|flow| **flow == BY_PASSWORD);
+    let Some(by_password) = by_password else { return Ok(flows) };
+    if accounts.providers_of(&session.user_id).await?.is_empty() {
+        return Ok(flows);
+    }
+    let user = accounts.user(&session.user_id).await?;
+    if user.is_some_and(|user| user.has_password) {
+        flows.push(BY_SSO);
+    } else {
+        *by_password = BY_SSO;
+    }
+    Ok(flows)
 }
 
 impl From<UiaError> for Error {

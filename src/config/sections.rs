@@ -5,7 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context as _, ensure};
 use ruma::OwnedServerName;
 
-use super::section::section;
+use super::{
+    section::section,
+    sign_on::{CaptchaSection, Cas, Oidc},
+};
 use crate::mail;
 
 section! {
@@ -36,6 +39,7 @@ section! {
         media: Media,
         presence: Presence,
         appservices: Appservices,
+        captcha: CaptchaSection,
         push: Push,
         http: Http,
         rate_limits: RateLimits,
@@ -84,6 +88,8 @@ section! {
         /// For tools that register users with a secret at `/_synapse/admin/v1/register`.
         shared_secret: Option<String> = None,
         /// A link to the terms that a new user has to accept.
+        /// Ask for a captcha to be solved; see `[captcha]`.
+        require_captcha: bool = false,
         terms_url: Option<String> = None,
     }
 }
@@ -127,9 +133,16 @@ section! {
         jwt: Jwt,
     }
 }
+        /// Clients, such as "https://app.example.org/", that get the token of who comes by single
+        /// sign-on without a question. Whoever controls what is below these addresses can take
+        /// over accounts.
+        trusted_clients: Vec<String> = Vec::new(),
+        /// OpenID Connect providers, each a [[login.oidc]]. See docs/single-sign-on.md.
+        oidc: Vec<Oidc> = Vec::new(),
 
 section! {
     /// Log in with a JSON Web Token of another system (`org.matrix.login.jwt`).
+        cas: Cas,
     pub struct Jwt {
         /// Whether such tokens are accepted.
         enabled: bool = false,
@@ -329,6 +342,7 @@ impl Config {
         OwnedServerName::try_from(self.server_name.as_str())
             .with_context(|| format!("`server_name`: {:?} is not a server name", self.server_name))
     }
+        self.sso()?;
 
     fn engine(&self) -> anyhow::Result<storage::EngineKind> {
         match self.storage.engine.as_str() {
@@ -374,10 +388,12 @@ impl Config {
                 login: rate(rates.login),
                 failed_login: rate(rates.failed_login),
                 registration: rate(rates.registration),
+                require_captcha: self.registration.require_captcha,
                 join: rate(rates.join),
                 invite: rate(rates.invite),
                 room_creation: rate(rates.room_creation),
                 mail: rate(rates.mail),
+            captcha_public_key: self.captcha()?.map(|captcha| captcha.public_key),
                 other: rate(rates.other),
             },
             trusted_proxies: client_api::TrustedProxies(proxies.collect::<anyhow::Result<_>>()?),
@@ -437,6 +453,7 @@ impl Config {
             jwt: self.login.jwt.to_login()?,
             hide_email_owners: !self.mail.reveal_accounts,
             next_link_hosts: self.mail.next_link_hosts.clone(),
+            identity_providers: self.sso()?.providers().map(|it| it.id.clone()).collect(),
             ..accounts::Config::default()
         })
     }

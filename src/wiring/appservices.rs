@@ -7,12 +7,12 @@ use anyhow::Context as _;
 use appservice::Appservices;
 
 use super::peers::Local;
-use crate::{appservice_client::AppserviceClient, config::Config};
+use crate::{config::Config, operator_client::OperatorClient};
 
 /// Reads the registrations, makes the users that they speak as, and begins to tell them what happens.
 pub(super) async fn open(config: &Config, local: &Local) -> anyhow::Result<Appservices> {
     let Local { accounts, rooms, clock, .. } = local;
-    let client = AppserviceClient::new(&config.federation()?.certificate_authorities)?;
+    let client = OperatorClient::new(&config.federation()?.certificate_authorities)?;
     let appservices = Appservices::new(config.appservices()?, Arc::new(client), clock.clone());
     let appservices = appservices.context("[appservices]")?;
     for service in appservices.all() {

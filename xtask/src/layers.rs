@@ -21,6 +21,8 @@ const RANKS: &[(&str, u8)] = &[
     ("media", 2),
     ("sync", 3),
     ("user-directory", 3),
+    ("search", 3),
+    ("sso", 3),
     ("push", 4),
     ("appservice", 4),
     ("client-api", 5),

@@ -4,16 +4,17 @@
 
 use axum::{
     Router,
-    extract::{FromRef, State},
+    extract::{FromRef, RawQuery, State},
     routing::post,
 };
 use presence::Presence;
-use rooms::{MessagesQuery, NewEvent, Rooms, Txn};
+use rooms::{MessagesQuery, NewEvent, RelTypes, Rooms, Txn};
 use ruma::{
     MilliSecondsSinceUnixEpoch, TransactionId,
     api::client::message::{get_message_events, send_message_event},
 };
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{EndpointExt as _, config::room};
@@ -109,8 +110,30 @@ async fn send_without_txn(
     Ok(Matrix(send_message_event::v3::Response { event_id }))
 }
 
+/// The part of the `filter` that ruma does not know, under its name of before it is stable as well.
+fn rel_types(query: Option<&str>) -> Result<RelTypes, Error> {
+    #[derive(Deserialize)]
+    struct Query {
+        filter: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Filter {
+        #[serde(alias = "org.matrix.msc3874.rel_types")]
+        rel_types: Option<Vec<String>>,
+        #[serde(default, alias = "org.matrix.msc3874.not_rel_types")]
+        not_rel_types: Vec<String>,
+    }
+    let query: Query = serde_html_form::from_str(query.unwrap_or_default())
+        .map_err(|_| Error::invalid_param("The query is not valid"))?;
+    let Some(filter) = query.filter else { return Ok(RelTypes::default()) };
+    let Filter { rel_types, not_rel_types } = serde_json::from_str(&filter)
+        .map_err(|_| Error::invalid_param("The filter is not valid"))?;
+    Ok(RelTypes { only: rel_types, not: not_rel_types })
+}
+
 async fn get_message_events(
     State(rooms): State<Rooms>,
+    RawQuery(raw_query): RawQuery,
     Authed { session, req }: Authed<get_message_events::v3::Request>,
 ) -> Result<Matrix<get_message_events::v3::Response>, Error> {
     let limit = usize::try_from(req.limit).unwrap_or(PAGE_EVENTS_MAX).min(PAGE_EVENTS_MAX);
@@ -121,7 +144,9 @@ async fn get_message_events(
         limit,
         filter: &req.filter,
     };
-    let page = rooms.messages(&session.user_id, &req.room_id, query).await?;
+    let relations = rel_types(raw_query.as_deref())?;
+    let page =
+        rooms.messages_related(&session.user_id, &req.room_id, query, &relations).await?;
     Ok(Matrix(get_message_events::v3::Response {
         start: page.start,
         end: page.end,

@@ -5,6 +5,7 @@
 //!
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#legacy-login
 
+use ::sso::{Provider, Sso};
 use accounts::{Accounts, NewSession, NewUser, PasswordError, RegisterError, Stage, Tokens, User};
 use axum::{
     Router,
@@ -39,6 +40,7 @@ where
     Gate: FromRef<S>,
     Accounts: FromRef<S>,
     Devices: FromRef<S>,
+    Sso: FromRef<S>,
 {
     let mut router = Router::new()
         .endpoint::<logout::v3::Request, _, _>(logout)
@@ -52,10 +54,22 @@ where
     router
 }
 
-async fn get_login_types(State(gate): State<Gate>, State(accounts): State<Accounts>) -> RawJson {
+async fn get_login_types(
+    State(gate): State<Gate>,
+    State(accounts): State<Accounts>,
+    State(sso): State<Sso>,
+) -> RawJson {
     let mut flows = Vec::new();
     if accounts.has_jwt_login() {
         flows.push(json!({ "type": "org.matrix.login.jwt" }));
+    }
+    // Not of the specification any more, but clients of its time look for it.
+    if sso.cas().is_some() {
+        flows.push(json!({ "type": "m.login.cas" }));
+    }
+    if !sso.providers().is_empty() {
+        let providers: Vec<_> = sso.providers().iter().map(identity_provider).collect();
+        flows.push(json!({ "type": "m.login.sso", "identity_providers": providers }));
     }
     if gate.config().password_login {
         flows.push(json!({ "type": "m.login.password" }));
@@ -65,6 +79,18 @@ async fn get_login_types(State(gate): State<Gate>, State(accounts): State<Accoun
         flows.push(json!({ "type": "m.login.application_service" }));
     }
     RawJson(json!({ "flows": flows }).to_string().into())
+}
+
+fn identity_provider(provider: &Provider) -> Value {
+    let Provider { id, name, icon, brand } = provider;
+    let mut shown = json!({ "id": id, "name": name });
+    if let Some(icon) = icon {
+        shown["icon"] = json!(icon);
+    }
+    if let Some(brand) = brand {
+        shown["brand"] = json!(brand);
+    }
+    shown
 }
 
 #[derive(Deserialize)]

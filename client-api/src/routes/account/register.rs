@@ -225,17 +225,31 @@ impl Registrar<'_> {
         }
     }
 
-    async fn authenticate(&self, body: &Register, said: &str) -> Result<UiaDone, Error> {
-        let registration = &self.gate.config().registration;
+    /// What everybody has to go through, and what clients have to know for that.
+    fn common_stages(&self) -> Result<(Vec<Stage>, BTreeMap<String, Box<RawValue>>), Error> {
+        let config = self.gate.config();
+        let registration = &config.registration;
         let mut flow = Vec::new();
         let mut params = BTreeMap::new();
         if registration.require_token {
             flow.push(Stage::RegistrationToken);
         }
+        if registration.require_captcha
+            && let Some(key) = &config.captcha_public_key
+        {
+            flow.push(Stage::Recaptcha);
+            params.insert("m.login.recaptcha".to_owned(), raw(&json!({ "public_key": key }))?);
+        }
         if let Some(url) = &registration.terms_url {
             flow.push(Stage::Terms);
             params.insert("m.login.terms".to_owned(), terms(url)?);
         }
+        Ok((flow, params))
+    }
+
+    async fn authenticate(&self, body: &Register, said: &str) -> Result<UiaDone, Error> {
+        let registration = &self.gate.config().registration;
+        let (mut flow, params) = self.common_stages()?;
         let mut by_mail = flow.clone();
         by_mail.push(Stage::EmailIdentity(EmailPurpose::Register));
         // With a stage of its own neither flow is the beginning of the other.
@@ -271,5 +285,9 @@ fn terms(url: &str) -> Result<Box<RawValue>, Error> {
             "terms": { "version": "1", "en": { "name": "Terms of service", "url": url } },
         },
     });
-    serde_json::value::to_raw_value(&params).map_err(|error| Error::internal(&error))
+    raw(&params)
+}
+
+fn raw(value: &Value) -> Result<Box<RawValue>, Error> {
+    serde_json::value::to_raw_value(value).map_err(|error| Error::internal(&error))
 }

@@ -1,4 +1,5 @@
-//! HTTP to application services: wherever the operator says they are, so every address will do.
+//! HTTP to application services, identity providers and the like: wherever the operator says they are,
+//! so every address will do.
 
 use std::{
     pin::Pin,
@@ -32,11 +33,11 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_FOR: Duration = Duration::from_secs(60);
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-pub(crate) struct AppserviceClient(Client<Connector, Full<Bytes>>);
+pub(crate) struct OperatorClient(Client<Connector, Full<Bytes>>);
 
-impl AppserviceClient {
+impl OperatorClient {
     /// `authorities`: certificates in PEM that are trusted besides the public ones.
     pub(crate) fn new(authorities: &[Vec<u8>]) -> anyhow::Result<Self> {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
@@ -72,14 +73,23 @@ impl AppserviceClient {
         if call.method != Method::Get {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        let response = self.0.request(request.body(Full::new(call.body))?).await?;
+        let (status, body) = self.send(request.body(Full::new(call.body))?).await?;
+        Ok(Answer { status, body })
+    }
+
+    /// Redirects are not followed, and there is no bound in time.
+    pub(crate) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(u16, Bytes), BoxError> {
+        let response = self.0.request(request).await?;
         let status = response.status().as_u16();
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await?;
-        Ok(Answer { status, body: body.to_bytes() })
+        Ok((status, body.to_bytes()))
     }
 }
 
-impl Transport for AppserviceClient {
+impl Transport for OperatorClient {
     fn call(&self, call: Call) -> TransportFuture<'_> {
         Box::pin(async move {
             match tokio::time::timeout(call.time, self.exchange(call)).await {
