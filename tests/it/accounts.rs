@@ -114,7 +114,7 @@ async fn registration_may_be_closed() {
     server.post("/v3/register", body).await.refused("closed", 403, "M_FORBIDDEN");
 }
 
-async fn registration_token(server: &Server, uses: u32) -> String {
+pub(crate) async fn registration_token(server: &Server, uses: u32) -> String {
     let name = ruma::owned_server_name!("x.test");
     let parts = (server.store.clone(), server.clock.clone(), Rng::from_seed(99));
     let config = accounts::Config::default();

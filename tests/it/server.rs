@@ -131,7 +131,10 @@ impl Server {
         self.exchange(request.body(Full::default()).expect("a request")).await
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> (StatusCode, HeaderMap, Bytes) {
+    pub(crate) async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> (StatusCode, HeaderMap, Bytes) {
         let exchange = async {
             let response = self.http.request(request).await.expect("an answer");
             let (parts, body) = response.into_parts();

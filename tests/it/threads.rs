@@ -114,3 +114,41 @@ async fn only_threads_that_can_be_seen_are_followed_and_for_events_in_them() {
     let nothing = Thread::new(&ada, &room, "$nothing:x.test");
     ada.put(&nothing.path, json!({})).await.refused("no event", 404, "M_NOT_FOUND");
 }
+
+#[tokio::test]
+async fn messages_are_filtered_by_their_relations() {
+    let server = Server::start().await;
+    let ada = server.user("ada").await;
+    let room = ada.room_with(&[]).await;
+    let root = ada.say(&room, "root", "root").await;
+    let threaded = reply(&ada, &room, &root, "1").await;
+    let content =
+        json!({ "m.relates_to": { "rel_type": "m.annotation", "event_id": root, "key": "x" } });
+    let path = format!("/v3/rooms/{}/send/m.reaction/2", segment(&room));
+    let reaction = event_id(&ada.put(&path, content).await.ok());
+    let ask = async |filter: &str| {
+        let path = format!(
+            "/v3/rooms/{}/messages?dir=b&limit=3&filter={}",
+            segment(&room),
+            segment(filter)
+        );
+        ada.get(&path).await
+    };
+    for (filter, expected) in [
+        (r#"{"org.matrix.msc3874.rel_types":["m.thread"]}"#, vec![&threaded]),
+        (r#"{"rel_types":["m.thread","m.annotation"]}"#, vec![&reaction, &threaded]),
+        (r#"{"rel_types":["m.thread"],"not_rel_types":["m.thread"]}"#, vec![]),
+        (
+            r#"{"org.matrix.msc3874.not_rel_types":["m.thread","m.annotation"],"types":["m.room.message"]}"#,
+            vec![&root],
+        ),
+        (r#"{"types":["m.room.message"]}"#, vec![&threaded, &root]),
+    ] {
+        let page = ask(filter).await.ok();
+        let found: Vec<_> =
+            page["chunk"].as_array().expect("a list").iter().map(event_id).collect();
+        assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{filter}");
+    }
+    let wrong = r#"{"org.matrix.msc3874.rel_types":5}"#;
+    ask(wrong).await.refused(wrong, 400, "M_INVALID_PARAM");
+}

@@ -145,8 +145,7 @@ async fn get_message_events(
         filter: &req.filter,
     };
     let relations = rel_types(raw_query.as_deref())?;
-    let page =
-        rooms.messages_related(&session.user_id, &req.room_id, query, &relations).await?;
+    let page = rooms.messages_related(&session.user_id, &req.room_id, query, &relations).await?;
     Ok(Matrix(get_message_events::v3::Response {
         start: page.start,
         end: page.end,

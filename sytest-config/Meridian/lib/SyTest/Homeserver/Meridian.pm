@@ -74,6 +74,7 @@ sub start
    make_path( "$dir/data" );
 
    my $mail = $self->{smtp_server_config};
+   my $captcha = $self->{recaptcha_config};
    my %env = (
       PATH                              => $ENV{PATH},
       MERIDIAN_SERVER_NAME              => $self->server_name,
