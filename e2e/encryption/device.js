@@ -1,5 +1,6 @@
 // One device of matrix-js-sdk with the rust cryptography, set up as Element Web does; its methods are the commands of host.mjs.
 
+import { ClientEvent } from "matrix-js-sdk";
 import { CryptoEvent, EventShieldColour, EventShieldReason, VerificationPhase, decodeRecoveryKey } from "matrix-js-sdk/lib/crypto-api";
 
 import { Person } from "../js-sdk/person.js";
@@ -9,8 +10,12 @@ const PATIENCE_MS = 28_000;
 const SAS = "m.sas.v1";
 const ENCRYPTION = { type: "m.room.encryption", state_key: "", content: { algorithm: "m.megolm.v1.aes-sha2" } };
 
+const MAC = "m.key.verification.mac";
+
 class Device extends Person {
     incoming = [];
+    /** The verifications of which the other side's mac was taken in. */
+    macs = new Set();
 
     async logIn({ server, name }) {
         this.server = server;
@@ -18,6 +23,7 @@ class Device extends Person {
         await super.logIn({ cryptoCallbacks: { getSecretStorageKey: async ({ keys }) => [Object.keys(keys)[0], this.secretKey] } });
         await this.client.initRustCrypto();
         this.client.on(CryptoEvent.VerificationRequestReceived, (request) => this.incoming.push(request));
+        this.watchMacs();
         const { user_id: user, device_id: device, access_token: token } = this.session;
         return { user, device, token };
     }
@@ -144,6 +150,25 @@ class Device extends Person {
         await this.verifying;
         await this.phase(VerificationPhase.Done);
         this.verifying = this.sas = this.request = undefined;
+    }
+
+    /** Until the other side has said yes, and this side knows it. */
+    async untilMac() {
+        await eventually("the other side's mac", () => this.macs.has(this.request.transactionId));
+    }
+
+    /** The SDK has no word for it. What comes in a room is only known to the cryptography after the event was told. */
+    watchMacs() {
+        this.client.on(ClientEvent.ReceivedToDeviceMessage, ({ message }) => {
+            if (message.type === MAC) this.macs.add(message.content.transaction_id);
+        });
+        const machine = this.crypto.olmMachine;
+        const receive = machine.receiveVerificationEvent.bind(machine);
+        machine.receiveVerificationEvent = async (json, room) => {
+            await receive(json, room);
+            const event = JSON.parse(json);
+            if (event.type === MAC && event.sender !== this.id) this.macs.add(event.content["m.relates_to"].event_id);
+        };
     }
 
     /** Until the user is verified here, and each of these devices by the user's own signature. */

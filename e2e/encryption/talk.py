@@ -15,7 +15,6 @@ Maker = Callable[[Server, str], Device]
 _rounds = itertools.count(1)
 #: matrix-js-sdk waits up to ten seconds before it hands a key to the backup.
 BACKUP_SECONDS = 30
-PRESSES_APART_SECONDS = 0.5
 
 
 class Person:
@@ -85,9 +84,9 @@ def compare_emojis(one: Device, other: Device) -> None:
         here, there = both.map(lambda device: device.do("emojis")["emojis"], (one, other))
         expect(len(here) == 7 and here == there, f"{here} here and {there} there")
         one.do("confirm")
-        # Both SDKs say that they are done while their own mac may still be under way, and never end if the server takes the two
-        # in that order. People do not press within a few milliseconds of each other; nothing tells that a mac has arrived.
-        time.sleep(PRESSES_APART_SECONDS)
+        # An SDK that has said yes says that it is done as soon as the other's mac comes, even while its own mac is still under
+        # way; where the server takes the two in that order, the other side waits for ever. So the mac is there first.
+        other.do("untilMac")
         other.do("confirm")
         list(both.map(lambda device: device.do("untilVerified"), (one, other)))
 

@@ -25,6 +25,7 @@ pub(crate) enum Command {
     AnswerVerification { user: OwnedUserId, flow: String },
     StartSas {},
     Emojis {},
+    UntilMac {},
     Confirm {},
     UntilVerified {},
     CreateRoom { name: String, invite: OwnedUserId },

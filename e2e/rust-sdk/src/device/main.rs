@@ -89,6 +89,7 @@ async fn obey(device: &mut Device, command: Command) -> Result<Value> {
         }
         C::StartSas {} => done(device.start_sas().await?),
         C::Emojis {} => device.emojis().await?,
+        C::UntilMac {} => done(device.until_mac().await?),
         C::Confirm {} => done(device.confirm().await?),
         C::UntilVerified {} => done(device.until_verified().await?),
         C::CreateRoom { name, invite } => device.create_room(&name, invite).await?,

@@ -25,7 +25,7 @@ use matrix_sdk_ui::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::{command::Session, eventually};
+use crate::{command::Session, eventually, verification::Macs};
 
 const PASSWORD: &str = "correct horse battery staple";
 const BETWEEN_NUDGES: Duration = Duration::from_millis(300);
@@ -42,13 +42,15 @@ pub(crate) struct Device {
     sync: Option<Arc<SyncService>>,
     pub(crate) request: Option<VerificationRequest>,
     pub(crate) sas: Option<SasVerification>,
+    pub(crate) macs: Macs,
     pub(crate) timelines: BTreeMap<OwnedRoomId, Arc<Timeline>>,
 }
 
 impl Device {
     pub(crate) fn new(home: Home) -> Self {
         let timelines = BTreeMap::new();
-        Self { home, client: None, sync: None, request: None, sas: None, timelines }
+        let macs = Macs::default();
+        Self { home, client: None, sync: None, request: None, sas: None, macs, timelines }
     }
 
     pub(crate) fn client(&self) -> Result<&Client> {
@@ -85,6 +87,7 @@ impl Device {
         let session = login.initial_device_display_name("rust-sdk").send().await?;
         client.encryption().wait_for_e2ee_initialization_tasks().await;
         client.event_cache().subscribe()?;
+        self.watch_macs(&client);
         self.client = Some(client);
         Ok(json!({
             "user": session.user_id,

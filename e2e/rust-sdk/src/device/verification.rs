@@ -1,11 +1,22 @@
 //! Two devices that compare emojis, in messages from device to device or in a room.
 
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
+
 use anyhow::{Context, Result, ensure};
 use matrix_sdk::{
+    Client,
     encryption::verification::{
         SasVerification, Verification, VerificationRequest, VerificationRequestState as State,
     },
-    ruma::{RoomId, UserId},
+    ruma::{
+        RoomId, UserId,
+        events::key::verification::mac::{
+            OriginalSyncKeyVerificationMacEvent, ToDeviceKeyVerificationMacEvent,
+        },
+    },
 };
 use serde_json::{Value, json};
 
@@ -13,6 +24,15 @@ use crate::{
     eventually,
     session::{Device, Nudge},
 };
+
+/// The verifications of which the other side's mac was taken in.
+pub(crate) type Macs = Arc<Mutex<BTreeSet<String>>>;
+
+fn note(macs: &Macs, flow: &str) {
+    if let Ok(mut macs) = macs.lock() {
+        macs.insert(flow.to_owned());
+    }
+}
 
 impl Device {
     pub(crate) async fn ask_to_verify(
@@ -90,6 +110,31 @@ impl Device {
         .await?;
         sas.accept().await?;
         Ok(sas)
+    }
+
+    /// Until the other side has said yes, and this side knows it.
+    pub(crate) async fn until_mac(&self) -> Result<()> {
+        let flow = self.request()?.flow_id();
+        eventually("the other side's mac", async || {
+            Ok(self.macs.lock().is_ok_and(|macs| macs.contains(flow)).then_some(()))
+        })
+        .await
+    }
+
+    /// The state of a verification does not show it. The cryptography has seen an event before its handlers are called.
+    pub(crate) fn watch_macs(&self, client: &Client) {
+        let macs = Arc::clone(&self.macs);
+        client.add_event_handler(async move |event: ToDeviceKeyVerificationMacEvent| {
+            note(&macs, event.content.transaction_id.as_str());
+        });
+        let macs = Arc::clone(&self.macs);
+        client.add_event_handler(
+            async move |event: OriginalSyncKeyVerificationMacEvent, client: Client| {
+                if client.user_id() != Some(&event.sender) {
+                    note(&macs, event.content.relates_to.event_id.as_str());
+                }
+            },
+        );
     }
 
     pub(crate) async fn confirm(&self) -> Result<()> {
