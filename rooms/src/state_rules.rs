@@ -35,7 +35,20 @@ pub(crate) async fn check(
     if says.event_type == "m.room.canonical_alias" && says.state_key == Some("") {
         check_canonical_alias(inner, draft, says.content).await?;
     }
+    if says.event_type == "m.room.server_acl" && says.state_key == Some("") {
+        check_lets_itself_in(inner, says.content)?;
+    }
     Ok(())
+}
+
+/// A list that denies the server of who sets it could not be taken back: the others would listen to
+/// that server no more. Synapse refuses it too.
+fn check_lets_itself_in(inner: &Inner, content: &RawValue) -> Result<(), Error> {
+    if events::ServerAcl::parse(content.get()).allows(&inner.server_name) {
+        return Ok(());
+    }
+    let reason = "the access control list denies this server, which could not set another then";
+    Err(Error::InvalidParam(reason.to_owned()))
 }
 
 /// Refuses content that no client could read. An empty object takes a setting back and is allowed

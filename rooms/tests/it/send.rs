@@ -1,7 +1,10 @@
 //! Sending and redacting.
 
-use rooms::{Error, NewEvent, RoomEventFact, Txn, stream};
-use serde_json::{json, value::RawValue};
+use rooms::{CreateRoom, Error, InitialState, NewEvent, RoomEventFact, Txn, stream};
+use serde_json::{
+    json,
+    value::{RawValue, to_raw_value},
+};
 
 use crate::world::{START, World, is_forbidden, message, new_event};
 
@@ -166,6 +169,40 @@ async fn what_a_server_acl_says_of_addresses_may_be_anything() {
     let set = async |acl| world.set(&ada, &room, "m.room.server_acl", "", acl).await;
     set(json!({ "allow": ["*"], "allow_ip_literals": "false" })).await.expect("it counts as true");
     assert!(matches!(set(json!({ "allow": "*" })).await, Err(Error::BadJson(_))));
+}
+
+/// Hazard E4: the other servers would hear nothing of this one any more, not even another list.
+#[tokio::test]
+async fn nobody_sets_a_list_that_denies_their_own_server() {
+    let world = World::new();
+    let ada = world.user("ada");
+    let room = world.room(&ada, &[]).await;
+    let own = world.server.to_uppercase();
+    let set = async |acl| world.set(&ada, &room, "m.room.server_acl", "", acl).await;
+    let good = json!({ "allow": ["*"], "deny": ["evil.test"] });
+    set(good.clone()).await.expect("it lets this server in");
+    for list in [
+        json!({}),
+        json!({ "allow": [] }),
+        json!({ "deny": [] }),
+        json!({ "allow": ["other.test"] }),
+        json!({ "allow": ["*"], "deny": [own] }),
+        json!({ "allow": ["*"], "deny": ["*"] }),
+    ] {
+        let outcome = set(list.clone()).await;
+        assert!(matches!(outcome, Err(Error::InvalidParam(_))), "{list}: {outcome:?}");
+        assert_eq!(world.current(&room, "m.room.server_acl", "").await, Some(good.clone()));
+        let initial = InitialState {
+            event_type: "m.room.server_acl".to_owned(),
+            state_key: String::new(),
+            content: to_raw_value(&list).unwrap(),
+        };
+        let request = CreateRoom { initial_state: vec![initial], ..CreateRoom::new(&ada) };
+        let created = world.rooms.create(request).await;
+        assert!(matches!(created, Err(Error::InvalidParam(_))), "{list}: {created:?}");
+    }
+    // As any other state of that type, which is no list.
+    world.set(&ada, &room, "m.room.server_acl", "x", json!({})).await.expect("it is no list");
 }
 
 #[tokio::test]
