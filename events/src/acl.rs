@@ -28,14 +28,16 @@ impl ServerAcl {
             .ok()
             .and_then(Value::into_object)
             .unwrap_or_default();
-        let patterns = |key| {
+        let entries = |key| {
             let entries = content.get(key).and_then(Value::as_array).unwrap_or_default();
-            Patterns::compile(entries.iter().filter_map(Value::as_str))
+            entries.iter().filter_map(Value::as_str)
         };
+        // Hosts are compared without a dot at their end, so a pattern with one would deny nobody.
+        let denied = entries("deny").map(|pattern| pattern.trim_end_matches('.'));
         let literals = content.get("allow_ip_literals");
         Self {
-            allow: patterns("allow"),
-            deny: patterns("deny"),
+            allow: Patterns::compile(entries("allow")),
+            deny: Patterns::compile(denied),
             allow_ip_literals: !matches!(literals, Some(Value::Bool(false))),
         }
     }

@@ -20,7 +20,7 @@ fn check(acl: &str, allowed: &[&str], denied: &[&str]) {
 #[test]
 fn disguises_do_not_help_a_denied_server() {
     check(
-        r#"{"allow":["*"],"deny":["evil.test","*.evil.test","e?il.example","*bad*","UPPER.test","dot.test."]}"#,
+        r#"{"allow":["*"],"deny":["evil.test","*.evil.test","e?il.example","*bad*","UPPER.test","dot.test.","*worse.test."]}"#,
         &["good.test", "notevil.test", "evil.test.good", "eil.example", "test", "good.test."],
         &[
             "evil.test",
@@ -37,6 +37,12 @@ fn disguises_do_not_help_a_denied_server() {
             "verybadserver.test",
             "upper.test",
             "dot.test",
+            "dot.test.:1",
+            "worse.test",
+            "a.worse.test.",
+            "xn--bad-9na.test",
+            "XN--BAD-9NA.TEST.:65535",
+            "a.b.c.d.e.f.evil.test",
         ],
     );
 }
@@ -58,6 +64,14 @@ fn address_literals_are_refused_in_any_notation() {
             "0x7f000001",
             "0x7f.0.0.1",
             "0177.0.0.1",
+            "0X7F.1",
+            "017700000001",
+            "127.0.1:1",
+            "0",
+            "127.000.000.001",
+            "127.0.0.1.:8448",
+            "[::FFFF:7F00:1]",
+            "[0:0:0:0:0:0:0:1]",
         ],
     );
     check(r#"{"allow":["*"]}"#, &["127.0.0.1", "[::1]:8448"], &["127.1", "2130706433"]);
