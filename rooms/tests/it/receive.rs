@@ -9,6 +9,7 @@ mod inlets;
 mod kept_aside;
 mod policy;
 mod redactions;
+mod stale;
 mod taken_in;
 mod twice;
 

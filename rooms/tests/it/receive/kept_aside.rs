@@ -12,7 +12,7 @@ use super::{
     is_shown, messages, pdu_of, state, view,
 };
 use crate::{
-    peers::{Forged, receive},
+    peers::{Forged, come_in, receive},
     wire::name,
     world::change,
 };
@@ -59,6 +59,43 @@ async fn what_a_banned_user_says_on_an_old_branch_is_shown_to_nobody() {
             Some("ban".into()),
             "the ban stands, version {version}"
         );
+    }
+}
+
+/// Hazard B3: nor when the ban is gone and the event comes again, here or after a restart.
+#[tokio::test]
+async fn what_soft_failed_does_not_come_back_with_whoever_said_it() {
+    for version in KINDS {
+        let scene = Scene::new(version).await;
+        let Scene { wire, one, two, ada, bob, room } = &scene;
+        let evasion = message(one, &scene).await;
+        let topic = json!({ "topic": "bob's" });
+        let coup = Forged::state(one, room, bob, "m.room.topic", "", topic).await.pdu();
+        one.rooms.ban(change(ada, room, bob)).await.unwrap();
+        scene.deliver().await;
+        let evasion = evasion.pdu();
+        let outcome = receive(one, "two.test", &evasion).await;
+        assert_eq!(fate(&outcome), Fate::SoftFailed, "version {version}: {outcome:?}");
+        assert_eq!(fate(&receive(one, "two.test", &coup).await), Fate::Rejected, "{version}");
+
+        one.rooms.unban(change(ada, room, bob)).await.unwrap();
+        scene.deliver().await;
+        come_in(two, bob, room, one).await;
+        scene.deliver().await;
+        let back = two.send(bob, room, "back").await.unwrap();
+        scene.deliver().await;
+        let reopened = wire.restarted(one);
+        for world in [one, &reopened] {
+            assert!(is_shown(world, ada, room, &back).await, "version {version}");
+            for pdu in [&evasion, &coup] {
+                let again = receive(world, "two.test", pdu).await;
+                assert_eq!(again.result.unwrap(), Received::Known, "version {version}");
+                assert!(!is_shown(world, ada, room, pdu.event_id()).await, "version {version}");
+            }
+            let next = world.send(ada, room, "peace").await.unwrap();
+            let next = pdu_of(world, &next).await;
+            assert!(!next.prev_events().contains(evasion.event_id()), "version {version}");
+        }
     }
 }
 
