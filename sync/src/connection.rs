@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use ruma::{DeviceId, OwnedDeviceId, OwnedEventId, OwnedRoomId, UserId, presence::PresenceState};
+use storage::Position;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// After a batch the next one waits this long, so that a burst becomes one batch.
-const PACE: Duration = Duration::from_millis(10);
+pub(crate) const PACE: Duration = Duration::from_millis(10);
 
 /// How a connection is to be served.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct Batch {
     /// The newest event by somebody else of each room in which the user is, as far as the body
     /// shows events.
     pub newest: Vec<(OwnedRoomId, OwnedEventId)>,
+    /// Up to where the device was given its messages.
+    pub(crate) to_device: Option<Position>,
 }
 
 /// One client that listens. Counts as an open sync of its device until it is dropped.
@@ -126,15 +129,16 @@ impl Connection {
         self.full_state = false;
         self.not_before = Instant::now() + PACE;
         let Answer { token, body, newest, .. } = answer;
-        Ok(Some(Batch { pos: token.to_string(), body: body.into(), newest }))
+        let to_device = Some(token.to_device);
+        Ok(Some(Batch { pos: token.to_string(), body: body.into(), newest, to_device }))
     }
 
     /// The client has processed every batch up to this one: what was kept for it to be sent again
     /// may go.
-    pub async fn confirm(&self, pos: &str) -> Result<(), SyncError> {
-        if let Some(token) = self.sync.since(Some(pos))? {
+    pub async fn confirm(&self, batch: &Batch) -> Result<(), SyncError> {
+        if let Some(up_to) = batch.to_device {
             let (user, device) = (&self.lease.mark, &self.device);
-            to_device::acknowledge(&self.sync, user, device, token.to_device).await?;
+            to_device::acknowledge(&self.sync, user, device, up_to).await?;
         }
         Ok(())
     }

@@ -69,7 +69,9 @@ impl DeviceLists {
 
     pub(crate) fn write(&self, object: &mut Object<'_>) {
         let mut lists = Object::open(object.key("device_lists"));
-        for (name, users) in [("changed", &self.changed), ("left", &self.left)] {
+        // Those with nobody in them are left out, as clients know it from Synapse.
+        let lists_of_users = [("changed", &self.changed), ("left", &self.left)];
+        for (name, users) in lists_of_users.into_iter().filter(|(_, users)| !users.is_empty()) {
             serde_json::to_writer(lists.key(name), users).expect("ids are written to memory");
         }
         lists.close();
@@ -111,14 +113,14 @@ struct Change<'a> {
 }
 
 /// The rooms in which a user is, and so whom they see.
-struct Sight<'a> {
+pub(crate) struct Sight<'a> {
     sync: &'a Inner,
     user: &'a UserId,
     rooms: BTreeSet<OwnedRoomId>,
 }
 
 impl<'a> Sight<'a> {
-    fn of(sync: &'a Inner, user: &'a UserMark) -> Self {
+    pub(crate) fn of(sync: &'a Inner, user: &'a UserMark) -> Self {
         let memberships = user.memberships.read();
         let joined = memberships.iter().filter(|(_, room)| room.state == MembershipState::Join);
         let rooms = joined.map(|(room_id, _)| room_id.clone()).collect();
@@ -126,7 +128,7 @@ impl<'a> Sight<'a> {
     }
 
     /// Whether the user sees `other`, themselves included.
-    async fn has(&self, other: &UserId) -> Result<bool, SyncError> {
+    pub(crate) async fn has(&self, other: &UserId) -> Result<bool, SyncError> {
         if other == self.user {
             return Ok(true);
         }

@@ -9,6 +9,9 @@ pub enum SyncError {
     /// The `pos` is none of this connection, or was forgotten; the client starts over without one.
     #[error("'pos' is not a position that this server knows")]
     UnknownPos,
+    /// Another request or stream has the connection of sliding sync now.
+    #[error("another client has taken this one's place")]
+    Superseded,
     /// The server is stopping; the client should come again with the same token.
     #[error("the server is shutting down")]
     Stopping,

@@ -78,6 +78,13 @@ impl ToldMembers {
             .is_some_and(|(known, at)| known == event && at.is_covered_by(confirmed))
     }
 
+    /// Of whom the device was told something in a room.
+    pub(crate) fn members(&self, room: &RoomId) -> Vec<OwnedUserId> {
+        let told = self.told.lock();
+        let of_room = told.keys().filter(|(id, _)| id == room);
+        of_room.map(|(_, member)| member.clone()).collect()
+    }
+
     /// The event is part of the answer that ends at `at`.
     pub(crate) fn tell(&self, room: &RoomId, member: &UserId, event: &OwnedEventId, at: At) {
         let mut told = self.told.lock();

@@ -28,7 +28,9 @@ pub use device_lists::DeviceLists;
 pub use error::SyncError;
 pub use filter::{EventFilter, Filter, FilterError, LazyMembers};
 pub use service::{Config, Sources, Sync};
-pub use sliding::{Dialect, SlidingBody, SlidingBodyError, SlidingRequest};
+pub use sliding::{
+    Dialect, SlidingBody, SlidingBodyError, SlidingConnection, SlidingRequest, SlidingUpdate,
+};
 pub use token::Token;
 pub use unread::{PushRules, RoomRules, Verdict};
 pub use v3::{StateAfter, V3Request};

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use devices::Devices;
 use presence::Presence;
 use rooms::Rooms;
-use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId, presence::PresenceState};
 use stdx::{SharedClock, Tasks};
 use storage::Store;
 
 use crate::{
-    Connection, Params, SlidingRequest, SyncError, V3Request, hub::Hub, lazy::LazyMembersSent,
-    sections::summary::CandidatesByState, sliding::Sliding, unread::UnreadCounts,
+    Connection, Params, SlidingBody, SlidingConnection, SlidingRequest, SyncError, V3Request,
+    hub::Hub, lazy::LazyMembersSent, sections::summary::CandidatesByState, sliding::Sliding,
+    unread::UnreadCounts,
 };
 
 /// States of which the members that name the room are kept.
@@ -31,6 +32,8 @@ pub struct Config {
     /// How often users who are gone are forgotten, and after how many times.
     pub sweep_interval: Duration,
     pub sweeps_kept: u64,
+    /// How often connections of sliding sync are looked for that nobody uses any more.
+    pub expiry_interval: Duration,
     /// Devices of which is known which members they have been told.
     pub lazy_devices: usize,
     /// Pairs of user and room whose unread counts are kept.
@@ -45,6 +48,7 @@ impl Default for Config {
             users_kept: 50_000,
             sweep_interval: Duration::from_secs(60),
             sweeps_kept: 10,
+            expiry_interval: Duration::from_secs(60 * 60),
             lazy_devices: 20_000,
             unread_rooms: 200_000,
         }
@@ -97,7 +101,12 @@ impl Sync {
             tasks,
             clock,
         };
-        Self { inner: Arc::new(inner) }
+        let inner = Arc::new(inner);
+        let store = &inner.sources.store;
+        let follower = store.follow(store.log().position());
+        let expiry = crate::sliding::expiry::run(Arc::clone(&inner), follower);
+        inner.tasks.spawn_until_stopped("sync-sliding-expiry", expiry);
+        Self { inner }
     }
 
     /// Answers `GET /sync`: at once if there is anything to tell, else when there is or when the
@@ -142,5 +151,18 @@ impl Sync {
         params: Params,
     ) -> Result<Connection, SyncError> {
         Connection::open(Arc::clone(&self.inner), user, device, params).await
+    }
+
+    /// As [`connection`](Self::connection), by sliding sync. Takes the place of whoever is served
+    /// as the same connection.
+    pub async fn sliding_connection(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        set_presence: &PresenceState,
+        body: SlidingBody,
+    ) -> Result<SlidingConnection, SyncError> {
+        let sync = Arc::clone(&self.inner);
+        SlidingConnection::open(sync, user, device, set_presence, body).await
     }
 }

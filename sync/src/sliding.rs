@@ -2,12 +2,14 @@
 //! by name, and is told those, and only what it does not have yet.
 //!
 //! One model for both forms of the endpoint: `parse.rs` reads them, `result.rs` and `answer.rs` write
-//! them. Start reading at [`serve`], then `answer.rs`, `lists.rs`, `room.rs`.
+//! them; `stream.rs` is for a transport that acknowledges. Start reading at [`serve`], then
+//! `answer.rs`, `lists.rs`, `room.rs`.
 //!
 //! [MSC4186]: https://github.com/matrix-org/matrix-spec-proposals/pull/4186
 
 mod answer;
 mod connections;
+pub(crate) mod expiry;
 mod extensions;
 mod facets;
 pub(crate) mod facts;
@@ -25,6 +27,7 @@ mod snapshot;
 mod standing;
 mod state;
 mod store;
+mod stream;
 mod to_device_token;
 
 use std::sync::Arc;
@@ -34,7 +37,7 @@ use tokio::time::{Instant, sleep_until};
 
 use self::{
     answer::{Answer, Ask, compute},
-    connections::{Connections, Key, Start, Turn},
+    connections::{Claim, Connections, Key, Start},
     facets::FacetsByState,
     pos::Pos,
     standing::{Standings, new_standings},
@@ -42,12 +45,13 @@ use self::{
 pub(crate) use self::{extensions::threads::page as thread_subscriptions, interest::Interest};
 pub use self::{
     parse::SlidingBodyError,
-    request::{Dialect, SlidingBody, SlidingRequest},
+    request::{Dialect, SlidingBody, SlidingRequest, SlidingUpdate},
+    stream::SlidingConnection,
 };
 use crate::{
     Filter, SyncError,
-    hub::Lease,
-    lazy::{At, LazyMembersSent, ToldMembers},
+    changes::UserMark,
+    lazy::{At, LazyMembersSent},
     sections::to_device,
     service::Inner,
 };
@@ -74,110 +78,115 @@ impl Sliding {
     }
 }
 
+/// Answers one request.
 pub(crate) async fn serve(
     sync: &Arc<Inner>,
     request: SlidingRequest<'_>,
 ) -> Result<Bytes, SyncError> {
-    let presence = &sync.sources.presence;
+    let SlidingRequest { user, device, .. } = request;
     // Held while waiting: a device with an open sync does not go offline.
-    let _syncing = presence.syncing(request.user, request.device, &request.set_presence).await;
-    let key = Key {
-        user: request.user.to_owned(),
-        device: request.device.to_owned(),
-        conn_id: request.body.conn_id.clone(),
-    };
+    let _syncing = sync.sources.presence.syncing(user, device, &request.set_presence).await;
+    let key = Key::new(user, device, &request.body);
     let connections = &sync.sliding.connections;
-    let turn = connections.enter(&key).await;
+    let claim = connections.claim(&key);
+    let _turn = claim.turn().await;
     let start = connections.resume(sync, &key, request.pos).await?;
-    let lease = sync.hub.user(request.user).await?;
+    let lease = sync.hub.user(user).await?;
     if let Some(to_device) = &request.body.extensions.to_device
         && let Some(since) = to_device_token::parse(sync, to_device.since.as_deref())?
     {
-        to_device::acknowledge(sync, &lease.mark, request.device, since).await?;
+        to_device::acknowledge(sync, &lease.mark, device, since).await?;
     }
-    let told = sync.sliding.told.of(&key);
-    if start.since.is_none() {
-        told.clear();
+    let look = Look { sync, user: &lease.mark, body: &request.body, key: &key, start: &start };
+    // "Ignored when no `pos` is set."
+    match request.pos.filter(|_| !request.timeout.is_zero()) {
+        Some(pos) => {
+            let deadline = Instant::now() + request.timeout.min(sync.config.timeout_max);
+            look.until_news(pos, deadline, &claim).await
+        }
+        None => {
+            let answer = look.compute().await?;
+            look.finish(answer, request.pos.unwrap_or_default()).await
+        }
     }
-    let serving = Serving { sync, request: &request, key: &key, start: &start, told: &told };
-    serving.answer(&lease, &turn).await
 }
 
-/// One request, while it is its connection's turn.
-struct Serving<'a> {
+/// One look at what changed for a connection, while it is its turn.
+struct Look<'a> {
     sync: &'a Arc<Inner>,
-    request: &'a SlidingRequest<'a>,
+    user: &'a UserMark,
+    body: &'a SlidingBody,
     key: &'a Key,
     start: &'a Start,
-    told: &'a ToldMembers,
 }
 
-impl Serving<'_> {
-    async fn answer(&self, lease: &Lease, turn: &Turn<'_>) -> Result<Bytes, SyncError> {
-        let Self { sync, request, .. } = self;
-        // "Ignored when no `pos` is set."
-        if self.start.since.is_none() || request.timeout.is_zero() {
-            let answer = self.compute(lease).await?;
-            return self.finish(answer).await;
-        }
-        let deadline = Instant::now() + request.timeout.min(sync.config.timeout_max);
-        let interest = Arc::new(Interest::of(&request.body));
-        let device = request.device.to_owned();
-        let registered = sync.hub.register_sliding(request.user, device, interest);
+impl Look<'_> {
+    async fn until_news(
+        &self,
+        pos: &str,
+        deadline: Instant,
+        claim: &Claim,
+    ) -> Result<Bytes, SyncError> {
+        let Self { sync, key, body, .. } = self;
+        let interest = Arc::new(Interest::of(body));
+        let registered = sync.hub.register_sliding(&key.user, key.device.clone(), interest);
         loop {
             // What is marked from here on is not in the answer for sure, so it leads to another.
             registered.waiter.clear();
-            let answer = self.compute(lease).await?;
+            let answer = self.compute().await?;
             if !answer.empty {
-                return self.finish(answer).await;
+                return self.finish(answer, pos).await;
             }
             tokio::select! {
                 () = registered.waiter.woken() => (),
-                () = sleep_until(deadline) => return self.finish(answer).await,
-                () = sync.tasks.stopping() => return self.finish(answer).await,
-                () = turn.superseded() => {
-                    let pos = request.pos.unwrap_or_default();
-                    return Ok(answer::superseded(pos).into());
-                }
+                () = sleep_until(deadline) => return self.finish(answer, pos).await,
+                () = sync.tasks.stopping() => return self.finish(answer, pos).await,
+                () = claim.superseded() => return Ok(answer::superseded(pos).into()),
             }
         }
     }
 
-    async fn compute(&self, lease: &Lease) -> Result<Answer, SyncError> {
-        let ask = Ask {
-            user: &lease.mark,
-            device: self.request.device,
-            body: &self.request.body,
-            start: self.start,
-            told: self.told,
-        };
-        // On the heap: a poll that waits must not keep the room that computing takes.
-        Box::pin(compute(self.sync, &ask)).await
+    async fn finish(&self, mut answer: Answer, came_with: &str) -> Result<Bytes, SyncError> {
+        Ok(match self.settle(&mut answer, &[self.start.version]).await? {
+            Some(pos) => answer.body(&pos.to_string()).into(),
+            None => answer.body(came_with).into(),
+        })
     }
 
-    /// What the answer says of the connection is durable before it is given.
-    async fn finish(&self, mut answer: Answer) -> Result<Bytes, SyncError> {
+    async fn compute(&self) -> Result<Answer, SyncError> {
+        let Self { sync, user, body, key, start } = *self;
+        let told = &sync.sliding.told.of(key);
+        if start.since.is_none() {
+            told.clear();
+        }
+        let ask = Ask { user, device: &key.device, body, start, told };
+        // On the heap: a poll that waits must not keep the room that computing takes.
+        Box::pin(compute(sync, &ask)).await
+    }
+
+    /// Where the client is once it has the answer. What that says of the connection is durable.
+    /// `None`: where it is already. Then only rooms moved that the client does not look at, and it
+    /// comes back from where it was, rather than have that written down.
+    ///
+    /// Versions in `kept` stay, beside a new one.
+    async fn settle(&self, answer: &mut Answer, kept: &[u64]) -> Result<Option<Pos>, SyncError> {
         let Self { sync, start, key, .. } = self;
         let changes = std::mem::take(&mut answer.changes);
-        if answer.empty
-            && !changes.is_empty()
-            && let Some(pos) = self.request.pos
-        {
-            // Only rooms that the client does not look at moved. It comes back from where it was,
-            // rather than have that written down.
-            return Ok(answer.body(pos).into());
+        if answer.empty && !changes.is_empty() && start.since.is_some() {
+            return Ok(None);
         }
         let version = if changes.is_empty() {
             start.version
         } else {
             let state = start.state.with(changes);
-            sync.sliding.connections.keep(sync, key, start, state).await?
+            sync.sliding.connections.keep(sync, key, kept, state).await?
         };
         let at = At { version, durable: answer.token.durable };
+        let told = sync.sliding.told.of(key);
         for (room_id, user_id, event_id) in &answer.lazy {
-            self.told.tell(room_id, user_id, event_id, at);
+            told.tell(room_id, user_id, event_id, at);
         }
-        let pos = Pos { version, owner: key.owner(), token: answer.token };
-        Ok(answer.body(&pos.to_string()).into())
+        let lists = Some(answer.counted);
+        Ok(Some(Pos { version, owner: key.owner(), lists, token: answer.token }))
     }
 }

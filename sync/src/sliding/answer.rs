@@ -8,9 +8,10 @@ use storage::Position;
 use super::{
     Dialect,
     connections::Start,
-    extensions::{self, InScope},
+    extensions::{self, InScope, Shown},
     facts::UserFacts,
     lists::{self, ListResult, Selected},
+    pos::counted,
     request::SlidingBody,
     room::{Before, Room},
     snapshot::{self, Entry},
@@ -50,6 +51,12 @@ impl Context<'_> {
     pub(crate) fn has_member(&self, room: &RoomId, member: &UserId, event: &EventId) -> bool {
         self.told.has(room, member, event, self.confirmed)
     }
+
+    /// Members of the room whom the client was told because they were needed, as far as that is
+    /// known.
+    pub(crate) fn told_members(&self, room: &RoomId) -> Vec<OwnedUserId> {
+        self.told.members(room)
+    }
 }
 
 pub(crate) struct Answer {
@@ -57,6 +64,12 @@ pub(crate) struct Answer {
     pub(crate) empty: bool,
     /// Of the connection's state.
     pub(crate) changes: Changes,
+    /// What the lists count, by [`counted`].
+    pub(crate) counted: u64,
+    /// Up to where the device was given its messages, if it wants them.
+    pub(crate) to_device: Option<Position>,
+    /// The newest event by somebody else of each room in which the user is.
+    pub(crate) newest: Vec<(OwnedRoomId, OwnedEventId)>,
     /// Member events that are in the answer because they are needed.
     pub(crate) lazy: Vec<(OwnedRoomId, OwnedUserId, OwnedEventId)>,
     lists: Map,
@@ -127,13 +140,20 @@ pub(crate) async fn compute(sync: &Inner, ask: &Ask<'_>) -> Result<Answer, SyncE
     for selected in &selection.rooms {
         rooms.add(selected).await?;
     }
-    let extended =
-        extensions::write(&context, ask, &snapshot, &rooms.in_scope, &rooms.newly_met).await?;
+    let shown = Shown { in_scope: &rooms.in_scope, newly_met: &rooms.newly_met, lazy: &rooms.lazy };
+    let mut extended = extensions::write(&context, ask, &snapshot, &shown).await?;
+    rooms.changes.profiles = extended.profiles.take();
     let entries = listed.iter().chain(&others);
     rooms.leave_behind(entries, &extended.account_data_moved);
+    let counts = selection.lists.iter().map(|(name, list)| (*name, list.count));
+    let counted = counted(counts);
+    let lists_moved = ask.start.lists.is_some_and(|told| told != counted);
     Ok(Answer {
         token: extended.token,
-        empty: rooms.written.is_empty() && extended.empty,
+        empty: rooms.written.is_empty() && extended.empty && !lists_moved,
+        counted,
+        to_device: extended.to_device,
+        newest: rooms.newest,
         changes: rooms.changes,
         lazy: rooms.lazy,
         lists: write_lists(context.dialect, &selection.lists),
@@ -172,6 +192,7 @@ struct Rooms<'a> {
     written: Map,
     in_scope: Vec<InScope<'a>>,
     changes: Changes,
+    newest: Vec<(OwnedRoomId, OwnedEventId)>,
     lazy: Vec<(OwnedRoomId, OwnedUserId, OwnedEventId)>,
     newly_met: BTreeSet<OwnedUserId>,
 }
@@ -187,7 +208,8 @@ impl<'a> Rooms<'a> {
             facts,
             written: Map::default(),
             in_scope: Vec::new(),
-            changes: Changes::new(),
+            changes: Changes::default(),
+            newest: Vec::new(),
             lazy: Vec::new(),
             newly_met: BTreeSet::new(),
         }
@@ -209,12 +231,13 @@ impl<'a> Rooms<'a> {
             let users = rooms.joined_local_users(room_id).await?;
             self.newly_met.extend(users.iter().take(MAX_MET).cloned());
         }
+        self.newest.extend(told.newest.map(|event| (room_id.clone(), event)));
         let lazy = told.lazy.into_iter();
         self.lazy.extend(lazy.map(|(user, event)| (room_id.clone(), user, event)));
         // Whatever was behind has been looked at, so nothing is.
         let after = told.sent.or_else(|| Some(Sent { behind: None, ..sent?.clone() }));
         if let Some(after) = after.filter(|after| Some(after) != sent) {
-            self.changes.insert(room_id.clone(), Some(after));
+            self.changes.rooms.insert(room_id.clone(), Some(after));
         }
         let before = if told.is_initial { Before::Never } else { before };
         self.in_scope.push(InScope {
@@ -250,11 +273,12 @@ impl<'a> Rooms<'a> {
             let moved = has_moved(entry, &since, same_boot) || account_data_moved.contains(room_id);
             if is_live && moved {
                 let behind = Some(since.durable);
-                self.changes.insert(room_id.clone(), Some(Sent { behind, ..sent.clone() }));
+                let sent = Sent { behind, ..sent.clone() };
+                self.changes.rooms.insert(room_id.clone(), Some(sent));
             }
         }
         for room_id in told.keys().filter(|room_id| !there.contains(&***room_id)) {
-            self.changes.insert(room_id.clone(), None);
+            self.changes.rooms.insert(room_id.clone(), None);
         }
     }
 }

@@ -1,12 +1,14 @@
 //! What is told beside the rooms. An extension that a client does not enable costs nothing.
 
 mod device;
+mod profiles;
 mod rooms;
 pub(crate) mod threads;
 
 use std::collections::BTreeSet;
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
+use storage::Position;
 
 use super::{
     answer::{Ask, Context},
@@ -14,6 +16,7 @@ use super::{
     request::Reach,
     room::Before,
     snapshot::Snapshot,
+    state::ProfileFields,
 };
 use crate::{
     SyncError, Token,
@@ -42,12 +45,25 @@ impl InScope<'_> {
     }
 }
 
+/// What the rooms of the answer show.
+pub(crate) struct Shown<'a> {
+    pub(crate) in_scope: &'a [InScope<'a>],
+    /// Users whom the client sees for the first time because the user came into a room.
+    pub(crate) newly_met: &'a BTreeSet<OwnedUserId>,
+    /// Member events that are in the answer because they are needed.
+    pub(crate) lazy: &'a [(OwnedRoomId, OwnedUserId, OwnedEventId)],
+}
+
 pub(crate) struct Extended {
     pub(crate) written: Map,
     /// Nothing is worth an answer of its own.
     pub(crate) empty: bool,
     /// To ask on from.
     pub(crate) token: Token,
+    /// Up to where the device was given its messages.
+    pub(crate) to_device: Option<Position>,
+    /// Which fields of profiles the client is told of from now on, if that is news.
+    pub(crate) profiles: Option<ProfileFields>,
     /// Rooms of which the user's account data moved.
     pub(crate) account_data_moved: BTreeSet<OwnedRoomId>,
 }
@@ -56,14 +72,16 @@ pub(crate) async fn write(
     context: &Context<'_>,
     ask: &Ask<'_>,
     snapshot: &Snapshot,
-    in_scope: &[InScope<'_>],
-    newly_met: &BTreeSet<OwnedUserId>,
+    shown: &Shown<'_>,
 ) -> Result<Extended, SyncError> {
+    let in_scope = shown.in_scope;
     let asked = &ask.body.extensions;
     let mut extended = Extended {
         written: Map::default(),
         empty: true,
         token: context.base.token,
+        to_device: None,
+        profiles: None,
         account_data_moved: BTreeSet::new(),
     };
     if let Some(to_device) = &asked.to_device {
@@ -84,8 +102,9 @@ pub(crate) async fn write(
     if let Some(limit) = asked.thread_subscriptions {
         threads::write(context, limit, snapshot, &mut extended).await?;
     }
+    profiles::write(context, ask, snapshot, shown, &mut extended).await?;
     match asked.presence {
-        Some(key) => tell_presence(context, key, snapshot, newly_met, &mut extended).await?,
+        Some(key) => tell_presence(context, key, snapshot, shown.newly_met, &mut extended).await?,
         // Nothing was told, so whoever enables it later is told everything.
         None => extended.token.presence = 0,
     }

@@ -17,6 +17,9 @@ pub(crate) struct Interest {
     to_device: bool,
     e2ee: bool,
     presence: bool,
+    profiles: bool,
+    /// A list filters by them.
+    tags: bool,
     thread_subscriptions: bool,
 }
 
@@ -31,6 +34,8 @@ impl Interest {
             to_device: body.extensions.to_device.is_some(),
             e2ee: body.extensions.e2ee,
             presence: body.extensions.presence.is_some(),
+            profiles: body.extensions.profiles.is_some(),
+            tags: body.lists.values().any(|list| list.filters.ask_for_tags()),
             thread_subscriptions: body.extensions.thread_subscriptions.is_some(),
         }
     }
@@ -47,13 +52,16 @@ impl Interest {
             Change::Event { room } | Change::Membership { room } => self.wants_room(room),
             Change::Receipt { room } => self.receipts && self.wants_room(room),
             Change::Typing { room } => self.typing && self.wants_room(room),
-            Change::RoomAccountData { room, .. } => self.account_data && self.wants_room(room),
+            Change::RoomAccountData { room, event_type } => {
+                (self.account_data && self.wants_room(room)) || (self.tags && event_type == "m.tag")
+            }
             Change::AccountData { event_type } => {
                 self.account_data || (has_rooms && event_type == "m.direct")
             }
             Change::ToDevice { .. } => self.to_device,
-            Change::OneTimeKeys { .. } | Change::DeviceLists => self.e2ee,
+            Change::OneTimeKeys { .. } | Change::DeviceLists { .. } => self.e2ee,
             Change::Presence => self.presence,
+            Change::Profiles => self.profiles,
             Change::ThreadSubscriptions => self.thread_subscriptions,
         }
     }

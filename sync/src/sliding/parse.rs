@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde_json::Number;
 
 use super::{
-    Dialect, SlidingBody,
+    Dialect, SlidingBody, SlidingUpdate,
     filters::Filters,
-    request::{Extensions, List, Reach, RoomConfig, ToDevice},
+    request::{Extensions, List, Profiles, Reach, RoomConfig, ToDevice},
     required::{Element, MEMBER, Part, Required},
 };
 
@@ -119,6 +119,9 @@ struct JsonExtensions {
     presence: Option<Enabled>,
     #[serde(rename = "im.meridian.presence")]
     own_presence: Option<Enabled>,
+    profiles: Option<JsonProfiles>,
+    #[serde(rename = "org.matrix.msc4262.profiles")]
+    msc4262_profiles: Option<JsonProfiles>,
     #[serde(rename = "io.element.msc4308.thread_subscriptions")]
     thread_subscriptions: Option<Limited>,
 }
@@ -142,6 +145,13 @@ struct JsonToDevice {
 }
 
 #[derive(Deserialize)]
+struct JsonProfiles {
+    fields: Option<BTreeSet<String>>,
+    #[serde(flatten)]
+    reach: JsonReach,
+}
+
+#[derive(Deserialize)]
 struct JsonReach {
     enabled: Option<bool>,
     lists: Option<BTreeSet<String>>,
@@ -152,28 +162,43 @@ impl SlidingBody {
     /// `user` is who asks: what they are told of themselves is asked for by a word.
     pub fn parse(dialect: Dialect, user: &UserId, json: &[u8]) -> Result<Self, SlidingBodyError> {
         let json = if json.iter().all(u8::is_ascii_whitespace) { b"{}" } else { json };
-        match dialect {
-            Dialect::Unstable => {
-                let body: Body<UnstableList, UnstableRoom> = serde_json::from_slice(json)?;
-                let list = |list: UnstableList| {
-                    let config = config(&list.timeline_limit, unstable(list.required_state, user))?;
-                    make_list(list.ranges, list.filters, config)
-                };
-                let room = |room: UnstableRoom| {
-                    config(&room.timeline_limit, unstable(room.required_state, user))
-                };
-                read(dialect, body, list, room)
-            }
-            Dialect::Stable => {
-                let body: Body<StableList, StableRoom> = serde_json::from_slice(json)?;
-                let list = |list: StableList| {
-                    let config = config(&list.timeline_limit, stable(list.required_state))?;
-                    make_list(list.range.map(|range| vec![range]), list.filters, config)
-                };
-                let room =
-                    |room: StableRoom| config(&room.timeline_limit, stable(room.required_state));
-                read(dialect, body, list, room)
-            }
+        let (mut body, update) = read_as(dialect, user, json)?;
+        body.update(update);
+        Ok(body)
+    }
+}
+
+impl SlidingUpdate {
+    /// What the JSON does not have is not replaced.
+    pub fn parse(dialect: Dialect, user: &UserId, json: &[u8]) -> Result<Self, SlidingBodyError> {
+        Ok(read_as(dialect, user, json)?.1)
+    }
+}
+
+/// A request that asks for nothing yet, and what it asks for.
+type Parsed = (SlidingBody, SlidingUpdate);
+
+fn read_as(dialect: Dialect, user: &UserId, json: &[u8]) -> Result<Parsed, SlidingBodyError> {
+    match dialect {
+        Dialect::Unstable => {
+            let body: Body<UnstableList, UnstableRoom> = serde_json::from_slice(json)?;
+            let list = |list: UnstableList| {
+                let config = config(&list.timeline_limit, unstable(list.required_state, user))?;
+                make_list(list.ranges, list.filters, config)
+            };
+            let room = |room: UnstableRoom| {
+                config(&room.timeline_limit, unstable(room.required_state, user))
+            };
+            read(dialect, body, list, room)
+        }
+        Dialect::Stable => {
+            let body: Body<StableList, StableRoom> = serde_json::from_slice(json)?;
+            let list = |list: StableList| {
+                let config = config(&list.timeline_limit, stable(list.required_state))?;
+                make_list(list.range.map(|range| vec![range]), list.filters, config)
+            };
+            let room = |room: StableRoom| config(&room.timeline_limit, stable(room.required_state));
+            read(dialect, body, list, room)
         }
     }
 }
@@ -183,17 +208,61 @@ fn read<L, R>(
     body: Body<L, R>,
     list: impl Fn(L) -> Result<List, SlidingBodyError>,
     room: impl Fn(R) -> Result<RoomConfig, SlidingBodyError>,
-) -> Result<SlidingBody, SlidingBodyError> {
-    let (lists, rooms) =
-        (body.lists.unwrap_or_default(), body.room_subscriptions.unwrap_or_default());
+) -> Result<Parsed, SlidingBodyError> {
     let conn_id = body.conn_id.unwrap_or_default();
-    if lists.len() > LISTS_MAX || rooms.len() > LISTS_MAX {
-        return Err(Invalid(format!("There are more than {LISTS_MAX} lists or subscriptions")));
-    }
-    if lists.keys().chain([&conn_id]).any(|name| name.len() > NAME_BYTES_MAX) {
+    check_name(&conn_id)?;
+    let update = SlidingUpdate {
+        lists: body.lists.map(|lists| read_lists(lists, list)).transpose()?,
+        subscriptions: body
+            .room_subscriptions
+            .map(|rooms| subscriptions(rooms, room))
+            .transpose()?,
+        extensions: body.extensions.map(extensions).transpose()?,
+    };
+    let body = SlidingBody {
+        pos: body.pos,
+        timeout_ms: body.timeout.map(|timeout| number(&timeout, "timeout")).transpose()?,
+        set_presence: body.set_presence,
+        dialect,
+        conn_id,
+        lists: BTreeMap::new(),
+        subscriptions: BTreeMap::new(),
+        extensions: Extensions::default(),
+    };
+    Ok((body, update))
+}
+
+fn check_name(name: &str) -> Result<(), SlidingBodyError> {
+    if name.len() > NAME_BYTES_MAX {
         return Err(Invalid(format!("A name is longer than {NAME_BYTES_MAX} bytes")));
     }
-    let lists = lists.into_iter().map(|(name, one)| Ok((name, list(one)?)));
+    Ok(())
+}
+
+fn check_count(count: usize) -> Result<(), SlidingBodyError> {
+    if count > LISTS_MAX {
+        return Err(Invalid(format!("There are more than {LISTS_MAX} lists or subscriptions")));
+    }
+    Ok(())
+}
+
+fn read_lists<L>(
+    lists: BTreeMap<String, L>,
+    list: impl Fn(L) -> Result<List, SlidingBodyError>,
+) -> Result<BTreeMap<String, List>, SlidingBodyError> {
+    check_count(lists.len())?;
+    let read = |(name, one): (String, L)| {
+        check_name(&name)?;
+        Ok((name, list(one)?))
+    };
+    lists.into_iter().map(read).collect()
+}
+
+fn subscriptions<R>(
+    rooms: BTreeMap<String, R>,
+    room: impl Fn(R) -> Result<RoomConfig, SlidingBodyError>,
+) -> Result<BTreeMap<OwnedRoomId, RoomConfig>, SlidingBodyError> {
+    check_count(rooms.len())?;
     let mut subscriptions = BTreeMap::new();
     for (room_id, one) in rooms {
         let config = room(one)?;
@@ -202,16 +271,7 @@ fn read<L, R>(
             subscriptions.insert(room_id, config);
         }
     }
-    Ok(SlidingBody {
-        pos: body.pos,
-        timeout_ms: body.timeout.map(|timeout| number(&timeout, "timeout")).transpose()?,
-        set_presence: body.set_presence,
-        dialect,
-        conn_id,
-        lists: lists.collect::<Result<_, SlidingBodyError>>()?,
-        subscriptions,
-        extensions: extensions(body.extensions.unwrap_or_default())?,
-    })
+    Ok(subscriptions)
 }
 
 fn make_list(
@@ -292,11 +352,6 @@ fn extensions(json: JsonExtensions) -> Result<Extensions, SlidingBodyError> {
     let is_on = |extension: Option<Enabled>| {
         extension.is_some_and(|extension| extension.enabled == Some(true))
     };
-    let reach = |extension: Option<JsonReach>| {
-        let extension = extension.filter(|extension| extension.enabled == Some(true))?;
-        let some = |names: Option<BTreeSet<String>>| names.filter(|names| !names.contains("*"));
-        Some(Reach { lists: some(extension.lists), rooms: some(extension.rooms) })
-    };
     let to_device = json.to_device.filter(|extension| extension.enabled == Some(true));
     let threads = json.thread_subscriptions.filter(|extension| extension.enabled == Some(true));
     let presence =
@@ -313,7 +368,21 @@ fn extensions(json: JsonExtensions) -> Result<Extensions, SlidingBodyError> {
             .map(|threads| limit(threads.limit.as_ref(), THREADS_LIMIT))
             .transpose()?,
         presence: presence.into_iter().find(|(_, is_on)| *is_on).map(|(key, _)| key),
+        profiles: profiles("profiles", json.profiles)
+            .or_else(|| profiles("org.matrix.msc4262.profiles", json.msc4262_profiles)),
     })
+}
+
+/// `None` unless the extension is enabled.
+fn reach(extension: Option<JsonReach>) -> Option<Reach> {
+    let extension = extension.filter(|extension| extension.enabled == Some(true))?;
+    let some = |names: Option<BTreeSet<String>>| names.filter(|names| !names.contains("*"));
+    Some(Reach { lists: some(extension.lists), rooms: some(extension.rooms) })
+}
+
+fn profiles(key: &'static str, json: Option<JsonProfiles>) -> Option<Profiles> {
+    let JsonProfiles { fields, reach: names } = json?;
+    Some(Profiles { key, reach: reach(Some(names))?, fields })
 }
 
 fn to_device_of(json: JsonToDevice) -> Result<ToDevice, SlidingBodyError> {

@@ -33,6 +33,29 @@ pub struct SlidingBody {
     pub(crate) extensions: Extensions,
 }
 
+/// What replaces parts of an earlier request, each as a whole.
+#[derive(Clone, Debug)]
+pub struct SlidingUpdate {
+    pub(crate) lists: Option<BTreeMap<String, List>>,
+    pub(crate) subscriptions: Option<BTreeMap<OwnedRoomId, RoomConfig>>,
+    pub(crate) extensions: Option<Extensions>,
+}
+
+impl SlidingBody {
+    pub(crate) fn update(&mut self, update: SlidingUpdate) {
+        let SlidingUpdate { lists, subscriptions, extensions } = update;
+        if let Some(lists) = lists {
+            self.lists = lists;
+        }
+        if let Some(subscriptions) = subscriptions {
+            self.subscriptions = subscriptions;
+        }
+        if let Some(extensions) = extensions {
+            self.extensions = extensions;
+        }
+    }
+}
+
 /// One request of sliding sync.
 #[derive(Clone, Debug)]
 pub struct SlidingRequest<'a> {
@@ -69,8 +92,18 @@ pub(crate) struct Extensions {
     pub(crate) typing: Option<(&'static str, Reach)>,
     /// The key under which it was asked for.
     pub(crate) presence: Option<&'static str>,
+    pub(crate) profiles: Option<Profiles>,
     /// How many changes are wanted.
     pub(crate) thread_subscriptions: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Profiles {
+    /// The key under which it was asked for.
+    pub(crate) key: &'static str,
+    pub(crate) reach: Reach,
+    /// `None`: all fields.
+    pub(crate) fields: Option<BTreeSet<String>>,
 }
 
 #[derive(Clone, Debug)]

@@ -59,6 +59,8 @@ pub(crate) struct Told {
     pub(crate) is_arrival: bool,
     /// Events of the timeline.
     pub(crate) shown: Vec<OwnedEventId>,
+    /// The last of them that somebody else sent.
+    pub(crate) newest: Option<OwnedEventId>,
     pub(crate) lazy: Vec<(ruma::OwnedUserId, OwnedEventId)>,
 }
 
@@ -141,6 +143,7 @@ impl Room<'_> {
             is_initial: initial,
             is_arrival: is_arrival && scope.since.is_some(),
             shown: timeline.events.iter().map(|e| e.pdu.event_id().clone()).collect(),
+            newest: timeline.newest_of_others(scope.user).map(|event| event.pdu.event_id().clone()),
             lazy: state.lazy,
         })
     }

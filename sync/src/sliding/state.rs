@@ -1,6 +1,9 @@
 //! What a connection remembers: which rooms it was told, and how much of them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ruma::OwnedRoomId;
 use serde::{Deserialize, Serialize};
@@ -19,25 +22,56 @@ pub(crate) struct Sent {
     pub(crate) is_dm: bool,
 }
 
+/// The fields of profiles that a client is told of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ProfileFields {
+    #[default]
+    None,
+    Some(BTreeSet<String>),
+    All,
+}
+
+impl ProfileFields {
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::All, _) | (_, Self::None) => true,
+            (Self::Some(fields), Self::Some(other)) => other.is_subset(fields),
+            (Self::None, _) | (_, Self::All) => false,
+        }
+    }
+}
+
 /// One version of a connection's state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) rooms: BTreeMap<OwnedRoomId, Sent>,
+    pub(crate) profiles: ProfileFields,
 }
 
-/// What an answer changes of the state. `None`: the room is forgotten.
-pub(crate) type Changes = BTreeMap<OwnedRoomId, Option<Sent>>;
+/// What an answer changes of the state.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// `None`: the room is forgotten.
+    pub(crate) rooms: BTreeMap<OwnedRoomId, Option<Sent>>,
+    pub(crate) profiles: Option<ProfileFields>,
+}
+
+impl Changes {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rooms.is_empty() && self.profiles.is_none()
+    }
+}
 
 impl State {
     pub(crate) fn with(&self, changes: Changes) -> Self {
         let mut rooms = self.rooms.clone();
-        for (room_id, sent) in changes {
+        for (room_id, sent) in changes.rooms {
             match sent {
                 Some(sent) => drop(rooms.insert(room_id, sent)),
                 None => drop(rooms.remove(&room_id)),
             }
         }
-        Self { rooms }
+        Self { rooms, profiles: changes.profiles.unwrap_or_else(|| self.profiles.clone()) }
     }
 }
 
@@ -46,6 +80,21 @@ impl State {
 pub(crate) struct StateRecord {
     required: Vec<Required>,
     rooms: Vec<SentRecord>,
+    profiles: ProfileFields,
+}
+
+/// Before profiles were told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StateRecordV1 {
+    required: Vec<Required>,
+    rooms: Vec<SentRecord>,
+}
+
+impl From<StateRecordV1> for StateRecord {
+    fn from(old: StateRecordV1) -> Self {
+        let StateRecordV1 { required, rooms } = old;
+        Self { required, rooms, profiles: ProfileFields::None }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,7 +121,7 @@ impl From<&State> for StateRecord {
             is_dm: sent.is_dm,
         });
         let rooms = rooms.collect();
-        Self { required: written, rooms }
+        Self { required: written, rooms, profiles: state.profiles.clone() }
     }
 }
 
@@ -89,17 +138,20 @@ impl From<StateRecord> for State {
             };
             (room.room_id, sent)
         });
-        Self { rooms: rooms.collect() }
+        Self { rooms: rooms.collect(), profiles: record.profiles }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, sync::Arc};
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        sync::Arc,
+    };
 
     use ruma::owned_room_id;
 
-    use super::{Changes, Sent, State, StateRecord};
+    use super::{Changes, ProfileFields, Sent, State, StateRecord};
     use crate::sliding::required::{Element, Part, Required};
 
     #[test]
@@ -118,12 +170,33 @@ mod tests {
             (owned_room_id!("!b:x"), sent(Some(7), &none)),
             (owned_room_id!("!c:x"), sent(None, &some)),
         ]);
-        let state = State { rooms };
+        let profiles = ProfileFields::Some(BTreeSet::from(["displayname".to_owned()]));
+        let state = State { rooms, profiles };
         let record = StateRecord::from(&state);
         assert_eq!(record.required.len(), 2);
         assert_eq!(State::from(record), state);
 
-        let gone = Changes::from([(owned_room_id!("!b:x"), None)]);
-        assert_eq!(state.with(gone).rooms.len(), 2);
+        let rooms = BTreeMap::from([(owned_room_id!("!b:x"), None)]);
+        let gone = state.with(Changes { rooms, profiles: None });
+        assert_eq!((gone.rooms.len(), gone.profiles), (2, state.profiles));
+    }
+
+    #[test]
+    fn fields_of_profiles_cover_each_other_or_not() {
+        let some = |names: &[&str]| {
+            ProfileFields::Some(names.iter().map(|name| (*name).to_owned()).collect())
+        };
+        let (none, all) = (ProfileFields::None, ProfileFields::All);
+        for (told, asked, covers) in [
+            (&all, &some(&["a"]), true),
+            (&all, &all, true),
+            (&some(&["a", "b"]), &some(&["a"]), true),
+            (&some(&["a"]), &some(&["a", "b"]), false),
+            (&some(&["a"]), &all, false),
+            (&none, &some(&[]), false),
+            (&none, &none, true),
+        ] {
+            assert_eq!(told.covers(asked), covers, "{told:?} {asked:?}");
+        }
     }
 }

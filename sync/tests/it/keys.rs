@@ -53,6 +53,21 @@ async fn who_shares_a_room_is_told_of_devices_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_users_own_devices_are_told_at_once_of_another() {
+    let world = World::new().await;
+    let ada = world.user("ada").await;
+    let ask = Ask::waiting();
+    let since = world.token(&ada).await;
+    // Time passes only once everybody waits: what had to wait for others would take some.
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    let (told, ()) =
+        tokio::join!(world.ask(&ada, Some(&since), &ask), world.log_in(&ada, "LAPTOP"));
+    assert_eq!(changed(&told), ["@ada:x.test"]);
+    assert!(began.elapsed() < Duration::from_millis(250), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn changes_while_nobody_listened_are_found_after_a_restart() {
     let world = World::new().await;
     let (ada, bob) = (world.user("ada").await, world.user("bob").await);

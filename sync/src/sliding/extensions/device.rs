@@ -32,6 +32,7 @@ pub(super) async fn to_device(
         let reading = Reading { device: ask.device, after, now, limit: asked.limit };
         up_to = to_device::read(sync, ask.user, reading, &mut events).await?;
     }
+    extended.to_device = Some(up_to);
     let mut object = Object::open(extended.written.key("to_device"));
     json::text(object.key("next_batch"), &to_device_token::write(sync, up_to));
     if !events.is_empty() {
