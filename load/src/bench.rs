@@ -3,6 +3,8 @@
 
 mod delivery;
 mod fan_out;
+mod flush;
+mod heartbeats;
 mod initial_sync;
 mod many_rooms;
 mod no_op_sync;
@@ -67,6 +69,8 @@ enum Part {
     ManyRooms,
     /// One message to very many sockets, and their return
     FanOut,
+    /// Sockets that say that somebody is there
+    Heartbeats,
 }
 
 /// How much of each measurement.
@@ -103,6 +107,7 @@ async fn measure(arguments: &Arguments, scale: &Scale, directory: &Path) -> anyh
     let is_wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     let plan = |name| Plan::new(&arguments.server_bin, &arguments.engine, &directory.join(name));
     if is_wanted(Part::Basics) {
+        flush::measure(&mut report, directory)?;
         basics(&mut report, arguments, scale, &plan("basics")?).await?;
     }
     if is_wanted(Part::ManyRooms) {
@@ -110,6 +115,9 @@ async fn measure(arguments: &Arguments, scale: &Scale, directory: &Path) -> anyh
     }
     if is_wanted(Part::FanOut) {
         fan_out::measure(&mut report, scale, &plan("fan-out")?).await?;
+    }
+    if is_wanted(Part::Heartbeats) {
+        heartbeats::measure(&mut report, scale, &plan("heartbeats")?).await?;
     }
     Ok(report)
 }

@@ -19,6 +19,7 @@ mod fixture;
 mod join;
 mod powerloss;
 mod resolve;
+mod scale;
 mod server;
 mod socket;
 mod transactions;
@@ -44,6 +45,8 @@ enum Command {
     Compare(compare::Arguments),
     /// Write the page of what was measured
     Page(compare::PageArguments),
+    /// Compute from what was measured what the whole system needs
+    Scale(scale::Arguments),
     /// Measure what events cost that go from one server to another
     Federate(federate::Arguments),
     /// Measure what users who come and go cost a server and another that shares a room with them
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => block_on(bench::run(arguments)),
         Command::Compare(arguments) => block_on(compare::run(arguments)),
         Command::Page(arguments) => compare::write_page(&arguments),
+        Command::Scale(arguments) => scale::run(&arguments),
         Command::Federate(arguments) => block_on(federate::run(arguments)),
         Command::Presence(arguments) => block_on(federate::presence::run(arguments)),
         Command::Join(arguments) => block_on(join::run(arguments)),

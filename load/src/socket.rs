@@ -95,6 +95,20 @@ impl Socket {
         self.write(json!({ "id": id, "method": method, "params": params })).await
     }
 
+    /// A request that wants no answer.
+    pub(crate) async fn notify(&mut self, method: &str, params: Value) -> anyhow::Result<()> {
+        self.write(json!({ "method": method, "params": params })).await
+    }
+
+    /// Returns when everything that was sent before has been read by the server.
+    pub(crate) async fn round_trip(&mut self) -> anyhow::Result<()> {
+        self.requests += 1;
+        let id = format!("trip{}", self.requests);
+        self.request(&id, "ping", json!({})).await?;
+        while self.next().await?.id.as_deref() != Some(&id) {}
+        Ok(())
+    }
+
     pub(crate) async fn acknowledge(&mut self, seq: u64) -> anyhow::Result<()> {
         self.write(json!({ "method": "sync.ack", "params": { "seq": seq } })).await
     }

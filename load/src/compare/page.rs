@@ -59,6 +59,7 @@ const GOALS: &[(&str, Goal, Source)] = &[
     ),
     ("delivery, CPU beside Synapse", Goal::AtLeast(40.0, "x"), Source::CpuRatio("deliver-to-two")),
     ("fan-out, CPU a recipient", Goal::AtMost(6.0, "us"), Source::Alone("fan-out")),
+    ("heartbeat over a WebSocket, CPU", Goal::AtMost(2.5, "us"), Source::Alone("heartbeat, CPU")),
     ("idle WebSocket", Goal::AtMost(2048.0, "B"), Source::Alone("memory per idle socket")),
     ("no-op sync, CPU beside Synapse", Goal::AtLeast(100.0, "x"), Source::CpuRatio("no-op-sync")),
     (
