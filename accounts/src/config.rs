@@ -27,6 +27,9 @@ pub struct Config {
     pub hide_email_owners: bool,
     /// Hosts (with a port where it is not 443) to which a link in a mail may lead on.
     pub next_link_hosts: Vec<String>,
+    /// Whether the default push rules look for mentions in the text, as before version 1.17 of the
+    /// specification, of events that have no `m.mentions`.
+    pub legacy_mentions: bool,
     /// The ids of the identity providers of single sign-on.
     pub identity_providers: Vec<String>,
 }
@@ -46,6 +49,7 @@ impl Default for Config {
             jwt: None,
             hide_email_owners: true,
             next_link_hosts: Vec::new(),
+            legacy_mentions: false,
             identity_providers: Vec::new(),
         }
     }

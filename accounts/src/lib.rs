@@ -63,7 +63,10 @@ pub use moderation::Restriction;
 pub use once::ShortLived;
 pub use passwords::PasswordError;
 pub use profiles::{Profile, ProfileError};
-pub use push_rules::PushRulesError;
+pub use push_rules::{
+    CONTAINS_DISPLAY_NAME, CONTAINS_USER_NAME, PushRulesError, ROOM_NOTIF, push_rule_id,
+    push_rules_to_json, shown_push_rule_id,
+};
 pub use registration_tokens::{NewRegistrationToken, RegistrationToken, RegistrationTokenError};
 pub use remote_profiles::{ProfileFields, RemoteProfiles};
 pub use reports::{Report, ReportError, Reported};
