@@ -303,7 +303,11 @@ pub(crate) fn is_json(body: &[u8]) -> bool {
         && serde_json::from_slice::<serde_json::Value>(body).is_ok()
 }
 
-fn parse<T: IncomingRequest>(parts: Parts, body: &Bytes, path_args: &[String]) -> Result<T, Error> {
+pub(crate) fn parse<T: IncomingRequest>(
+    parts: Parts,
+    body: &Bytes,
+    path_args: &[String],
+) -> Result<T, Error> {
     // Clients leave out the body of a POST whose fields are all optional, or send an empty one.
     let writes = matches!(parts.method, Method::POST | Method::PUT | Method::DELETE);
     let body = if writes && body.is_empty() { &Bytes::from_static(b"{}") } else { body };

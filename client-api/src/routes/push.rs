@@ -2,7 +2,7 @@
 //!
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#push-rules-api
 
-use accounts::{Accounts, PushRulesError};
+use accounts::{Accounts, PushRulesError, push_rule_id, push_rules_to_json, shown_push_rule_id};
 use axum::{
     Router,
     extract::{FromRef, State},
@@ -15,13 +15,14 @@ use ruma::{
         get_pushrules_all, get_pushrules_global_scope, set_pushrule, set_pushrule_actions,
         set_pushrule_enabled,
     },
-    push::{AnyPushRuleRef, InsertPushRuleError, RemovePushRuleError},
+    push::{AnyPushRuleRef, InsertPushRuleError, RemovePushRuleError, RuleKind, Ruleset},
 };
+use serde_json::json;
 
 use super::EndpointExt as _;
 use crate::{
     error::Error,
-    extract::{Authed, AuthedRaw},
+    extract::{Authed, AuthedRaw, parse},
     gate::Gate,
     respond::{Matrix, RawJson},
 };
@@ -62,7 +63,7 @@ async fn get_kind(
 ) -> Result<RawJson, Error> {
     let kind = path_args.first().map(String::as_str).unwrap_or_default();
     let rules = accounts.push_rules(&session.user_id).await?;
-    let mut rules = serde_json::to_value(&*rules).map_err(|error| Error::internal(&error))?;
+    let mut rules = push_rules_to_json(&rules);
     match rules.get_mut(kind).map(serde_json::Value::take) {
         Some(rules) => Ok(RawJson(rules.to_string().into())),
         None => no_such_path().await,
@@ -80,7 +81,18 @@ fn no_rule() -> Error {
     Error::not_found("Push rule not found")
 }
 
+fn found<'a>(rules: &'a Ruleset, kind: RuleKind, rule_id: &str) -> Option<AnyPushRuleRef<'a>> {
+    let rule_id = push_rule_id(&kind, rule_id);
+    rules.get(kind, rule_id)
+}
+
 fn render(rule: AnyPushRuleRef<'_>) -> PushRule {
+    let mut rule = described(rule);
+    rule.rule_id = shown_push_rule_id(&rule.rule_id).to_owned();
+    rule
+}
+
+fn described(rule: AnyPushRuleRef<'_>) -> PushRule {
     match rule {
         AnyPushRuleRef::Override(rule) | AnyPushRuleRef::Underride(rule) => rule.clone().into(),
         AnyPushRuleRef::Content(rule) => rule.clone().into(),
@@ -92,17 +104,18 @@ fn render(rule: AnyPushRuleRef<'_>) -> PushRule {
 async fn get_pushrules_all(
     State(accounts): State<Accounts>,
     Authed { session, .. }: Authed<get_pushrules_all::v3::Request>,
-) -> Result<Matrix<get_pushrules_all::v3::Response>, Error> {
+) -> Result<RawJson, Error> {
     let rules = accounts.push_rules(&session.user_id).await?;
-    Ok(Matrix(get_pushrules_all::v3::Response { global: (*rules).clone() }))
+    let body = json!({ "global": push_rules_to_json(&rules) });
+    Ok(RawJson(body.to_string().into()))
 }
 
 async fn get_pushrules_global_scope(
     State(accounts): State<Accounts>,
     Authed { session, .. }: Authed<get_pushrules_global_scope::v3::Request>,
-) -> Result<Matrix<get_pushrules_global_scope::v3::Response>, Error> {
+) -> Result<RawJson, Error> {
     let rules = accounts.push_rules(&session.user_id).await?;
-    Ok(Matrix(get_pushrules_global_scope::v3::Response { global: (*rules).clone() }))
+    Ok(RawJson(push_rules_to_json(&rules).to_string().into()))
 }
 
 async fn get_pushrule(
@@ -110,7 +123,7 @@ async fn get_pushrule(
     Authed { session, req }: Authed<get_pushrule::v3::Request>,
 ) -> Result<Matrix<get_pushrule::v3::Response>, Error> {
     let rules = accounts.push_rules(&session.user_id).await?;
-    let rule = rules.get(req.kind, &req.rule_id).map(render).ok_or_else(no_rule)?;
+    let rule = found(&rules, req.kind, &req.rule_id).map(render).ok_or_else(no_rule)?;
     Ok(Matrix(get_pushrule::v3::Response { rule }))
 }
 
@@ -119,7 +132,7 @@ async fn get_pushrule_actions(
     Authed { session, req }: Authed<get_pushrule_actions::v3::Request>,
 ) -> Result<Matrix<get_pushrule_actions::v3::Response>, Error> {
     let rules = accounts.push_rules(&session.user_id).await?;
-    let rule = rules.get(req.kind, &req.rule_id).ok_or_else(no_rule)?;
+    let rule = found(&rules, req.kind, &req.rule_id).ok_or_else(no_rule)?;
     let actions = rule.actions().to_vec();
     Ok(Matrix(get_pushrule_actions::v3::Response { actions }))
 }
@@ -129,15 +142,21 @@ async fn get_pushrule_enabled(
     Authed { session, req }: Authed<get_pushrule_enabled::v3::Request>,
 ) -> Result<Matrix<get_pushrule_enabled::v3::Response>, Error> {
     let rules = accounts.push_rules(&session.user_id).await?;
-    let enabled = rules.get(req.kind, &req.rule_id).ok_or_else(no_rule)?.enabled();
+    let enabled = found(&rules, req.kind, &req.rule_id).ok_or_else(no_rule)?.enabled();
     Ok(Matrix(get_pushrule_enabled::v3::Response { enabled }))
 }
 
 async fn set_pushrule(
     State(accounts): State<Accounts>,
-    Authed { session, req }: Authed<set_pushrule::v3::Request>,
+    AuthedRaw { session, parts, mut path_args, body }: AuthedRaw,
 ) -> Result<Matrix<set_pushrule::v3::Response>, Error> {
-    let set_pushrule::v3::Request { rule, before, after } = req;
+    // Of a room rule the type of the request takes ids of rooms only.
+    if let [kind, rule_id] = &mut *path_args {
+        *rule_id = push_rule_id(&RuleKind::from(&**kind), rule_id);
+    }
+    let set_pushrule::v3::Request { rule, before, after } = parse(parts, &body, &path_args)?;
+    let kind = rule.kind();
+    let [before, after] = [before, after].map(|id| Some(push_rule_id(&kind, &id?)));
     accounts
         .change_push_rules(&session.user_id, |rules| {
             rules.insert(rule, after.as_deref(), before.as_deref())
@@ -159,7 +178,10 @@ async fn delete_pushrule(
     Authed { session, req }: Authed<delete_pushrule::v3::Request>,
 ) -> Result<Matrix<delete_pushrule::v3::Response>, Error> {
     accounts
-        .change_push_rules(&session.user_id, |rules| rules.remove(req.kind, &req.rule_id))
+        .change_push_rules(&session.user_id, |rules| {
+            let rule_id = push_rule_id(&req.kind, &req.rule_id);
+            rules.remove(req.kind, rule_id)
+        })
         .await
         .map_err(|error| {
             refused(error, |error| match error {
@@ -175,6 +197,7 @@ async fn set_pushrule_actions(
     Authed { session, req }: Authed<set_pushrule_actions::v3::Request>,
 ) -> Result<Matrix<set_pushrule_actions::v3::Response>, Error> {
     let set_pushrule_actions::v3::Request { kind, rule_id, actions } = req;
+    let rule_id = push_rule_id(&kind, &rule_id);
     accounts
         .change_push_rules(&session.user_id, |rules| rules.set_actions(kind, rule_id, actions))
         .await
@@ -187,6 +210,7 @@ async fn set_pushrule_enabled(
     Authed { session, req }: Authed<set_pushrule_enabled::v3::Request>,
 ) -> Result<Matrix<set_pushrule_enabled::v3::Response>, Error> {
     let set_pushrule_enabled::v3::Request { kind, rule_id, enabled } = req;
+    let rule_id = push_rule_id(&kind, &rule_id);
     accounts
         .change_push_rules(&session.user_id, |rules| rules.set_enabled(kind, rule_id, enabled))
         .await
