@@ -2,7 +2,7 @@
 //! that it can find for itself, at every way into the room.
 
 use bytes::Bytes;
-use ruma::ServerName;
+use ruma::{EventId, ServerName};
 use serde_json::{Value, json};
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Names of one server that the list denies, or that could pass for one that it allows.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 26] = [
     "evil.test:2",
     "EVIL.test:3",
     "eViL.TeSt:4",
@@ -26,6 +26,18 @@ const NAMES: [&str; 14] = [
     "0x7f.0.0.1:13",
     "[::1]:14",
     "[::ffff:127.0.0.1]:15",
+    "EVIL.TEST.:16",
+    "evil.test:65535",
+    "deep.down.a.evil.test:17",
+    "xn--evil.test:18",
+    "XN--EVIL-9NA.test.:19",
+    "127.0.0.1.:20",
+    "0x7F000001:21",
+    "017700000001:22",
+    "127.0.1:23",
+    "[0:0:0:0:0:0:0:1]:24",
+    "[::FFFF:7F00:1]:25",
+    "10.0.0.1:26",
 ];
 
 fn list() -> Value {
@@ -36,9 +48,10 @@ fn list() -> Value {
     })
 }
 
-/// What the specification lists as protected, as a request each.
+/// What the specification lists as protected, as a request each, and what else concerns a room.
 async fn requests(scene: &Scene, evil: &Hostile) -> Vec<(String, &'static str, Option<Bytes>)> {
     let Scene { us, room, .. } = scene;
+    let room_version = us.view(room).await.version.as_str();
     let id = us.view(room).await.extremities[0].to_string();
     let (room, user) = (room.as_str(), evil.user("mallory"));
     let newcomer = evil.user("newcomer");
@@ -52,7 +65,7 @@ async fn requests(scene: &Scene, evil: &Hostile) -> Vec<(String, &'static str, O
     let mut requests = Vec::new();
     for membership in ["join", "leave", "knock"] {
         let make = path(&format!("v1/make_{membership}"), &[room, newcomer.as_str()]);
-        requests.push((format!("{make}?ver=11"), "GET", None));
+        requests.push((format!("{make}?ver={room_version}"), "GET", None));
         let pdu = member(membership).await;
         let versions: &[&str] = if membership == "knock" { &["v1"] } else { &["v1", "v2"] };
         for version in versions {
@@ -67,9 +80,26 @@ async fn requests(scene: &Scene, evil: &Hostile) -> Vec<(String, &'static str, O
         evil.draft(us, &scene.room, &user, "m.room.member", key, content).await
     });
     let event: Value = serde_json::from_slice(invite.json()).expect("JSON");
-    let body = json!({ "room_version": "11", "event": event, "invite_room_state": [] });
+    let body = json!({ "room_version": room_version, "event": event, "invite_room_state": [] });
     let uri = path("v2/invite", &[room, invite.event_id().as_str()]);
     requests.push((uri, "PUT", Some(body.to_string().into())));
+    if room_version == "1" {
+        let uri = path("v1/invite", &[room, invite.event_id().as_str()]);
+        requests.push((uri, "PUT", Some(invite.json().clone())));
+    }
+    let signed = json!({ "mxid": newcomer, "token": "t", "signatures": { "id.test": {} } });
+    let exchange = json!({
+        "type": "m.room.member",
+        "room_id": room,
+        "sender": "@ada:us.test:1",
+        "state_key": newcomer,
+        "content": {
+            "membership": "invite",
+            "third_party_invite": { "display_name": "n", "signed": signed },
+        },
+    });
+    let uri = path("v1/exchange_third_party_invite", &[room]);
+    requests.push((uri, "PUT", Some(exchange.to_string().into())));
     let missing = json!({ "earliest_events": [], "latest_events": [id], "limit": 10 });
     requests.extend([
         (format!("{}{at}", path("v1/state", &[room])), "GET", None),
@@ -79,15 +109,14 @@ async fn requests(scene: &Scene, evil: &Hostile) -> Vec<(String, &'static str, O
         (format!("{}?limit=10&v={}", path("v1/backfill", &[room]), encoded(&id)), "GET", None),
         (path("v1/get_missing_events", &[room]), "POST", Some(missing.to_string().into())),
         (format!("{}?ts=0&dir=f", path("v1/timestamp_to_event", &[room])), "GET", None),
+        (path("v1/hierarchy", &[room]), "GET", None),
     ]);
     requests
 }
 
-#[tokio::test]
-async fn a_denied_server_is_let_in_under_none_of_its_names() {
-    let scene = Scene::without_mallory("11").await;
-    let Scene { net, us, ada, room, .. } = &scene;
-    let event = us.say(ada, room, "before the list").await;
+/// A hostile server under each of the names, and whether it got into the room at first.
+async fn disguised(scene: &Scene) -> Vec<(Hostile, bool)> {
+    let Scene { net, us, room, .. } = scene;
     let mut servers = Vec::new();
     for server in NAMES {
         let evil = Hostile::start(net, server).await;
@@ -98,51 +127,78 @@ async fn a_denied_server_is_let_in_under_none_of_its_names() {
         }
         servers.push((evil, known));
     }
-    let known: Vec<_> =
-        servers.iter().filter(|(_, joined)| *joined).map(|(s, _)| &s.name).collect();
-    assert!(known.len() >= 8, "most got in at first: {known:?}");
-    us.send(ada, room, "m.room.server_acl", Some(""), list()).await;
-    let listed = us.say(ada, room, "after the list").await;
-    scene.third.has_event(room, &listed).await;
-    let before = scene.seen().await;
-    for (evil, joined) in &servers {
-        for (uri, method, body) in requests(&scene, evil).await {
-            let answer = evil.request(us, method, &uri, body).await;
-            let case = format!("{}: {method} {uri}", evil.name);
-            answer.refused(&case);
-            // An event that is asked for without a room is not there.
-            let expected = if uri.contains("/v1/event/") { 404 } else { 403 };
-            assert!(!joined || answer.status == expected, "{case}: {answer:?}");
+    servers
+}
+
+#[tokio::test]
+async fn a_denied_server_is_let_in_under_none_of_its_names() {
+    for version in ["1", "11"] {
+        let scene = Scene::without_mallory(version).await;
+        let Scene { net, us, ada, room, .. } = &scene;
+        let event = us.say(ada, room, "before the list").await;
+        let servers = disguised(&scene).await;
+        let known: Vec<_> =
+            servers.iter().filter(|(_, joined)| *joined).map(|(s, _)| &s.name).collect();
+        assert!(known.len() >= 12, "most got in at first: {known:?}");
+        us.send(ada, room, "m.room.server_acl", Some(""), list()).await;
+        let listed = us.say(ada, room, "after the list").await;
+        scene.third.has_event(room, &listed).await;
+        let before = scene.seen().await;
+        for (evil, joined) in &servers {
+            for (uri, method, body) in requests(&scene, evil).await {
+                let answer = evil.request(us, method, &uri, body).await;
+                let case = format!("{}: {method} {uri}", evil.name);
+                answer.refused(&case);
+                // Without a right to it, neither an event nor a summary is there.
+                let hides = uri.contains("/v1/event/") || uri.contains("/v1/hierarchy/");
+                let expected = if hides { 404 } else { 403 };
+                assert!(!joined || answer.status == expected, "{case}: {answer:?}");
+            }
+            sends_nothing(&scene, evil, *joined, &event).await;
         }
-        let pdu = evil.sign(&evil.message(us, room, "let me in").await);
-        let mallory = evil.user("mallory");
-        let typing = json!({ "room_id": room, "user_id": mallory, "typing": true });
-        let read = json!({ mallory.as_str(): { "event_ids": [event], "data": { "ts": 1 } } });
-        let edus = [
-            json!({ "edu_type": "m.typing", "content": typing }),
-            json!({ "edu_type": "m.receipt", "content": { room.as_str(): { "m.read": read } } }),
-        ];
-        let sent = evil.send(us, "t", &[pdu.json().clone()], &edus).await;
-        if *joined {
-            let verdict = &sent.ok("a transaction")["pdus"][pdu.event_id().as_str()];
-            assert!(verdict["error"].is_string(), "{}: {verdict}", evil.name);
-        }
-        assert!(us.rooms.typing(room).1.is_empty(), "{}", evil.name);
-        assert!(us.rooms.receipts(room).await.expect("reads").is_empty(), "{}", evil.name);
+        scene.assert_nothing_but_honest_traffic(&before, "denied servers").await;
+        let allowed = Hostile::start(net, "devil.test:20").await;
+        allowed.join(us, room, &allowed.user("mallory")).await.ok("it is not denied");
     }
-    scene.assert_nothing_but_honest_traffic(&before, "denied servers").await;
-    let allowed = Hostile::start(net, "devil.test:20").await;
-    allowed.join(us, room, &allowed.user("mallory")).await.ok("it is not denied");
+}
+
+/// Neither events nor notices, however it is called.
+async fn sends_nothing(scene: &Scene, evil: &Hostile, joined: bool, event: &EventId) {
+    let Scene { us, room, .. } = scene;
+    let message = evil.message(us, room, "let me in").await;
+    let topic = json!({ "topic": "denied" });
+    let mallory = evil.user("mallory");
+    let topic = evil.draft(us, room, &mallory, "m.room.topic", Some(""), topic).await;
+    let pdus = [evil.sign(&message), evil.sign(&topic)];
+    let typing = json!({ "room_id": room, "user_id": mallory, "typing": true });
+    let read = json!({ mallory.as_str(): { "event_ids": [event], "data": { "ts": 1 } } });
+    let edus = [
+        json!({ "edu_type": "m.typing", "content": typing }),
+        json!({ "edu_type": "m.receipt", "content": { room.as_str(): { "m.read": read } } }),
+    ];
+    let jsons = pdus.each_ref().map(|pdu| pdu.json().clone());
+    let sent = evil.send(us, "t", &jsons, &edus).await;
+    if joined {
+        let verdicts = sent.ok("a transaction")["pdus"].clone();
+        for pdu in &pdus {
+            let verdict = &verdicts[pdu.event_id().as_str()];
+            assert!(verdict["error"].is_string(), "{}: {verdicts}", evil.name);
+        }
+    }
+    assert!(us.rooms.typing(room).1.is_empty(), "{}", evil.name);
+    assert!(us.rooms.receipts(room).await.expect("reads").is_empty(), "{}", evil.name);
 }
 
 /// "allow ... defaults to an empty list when not provided": then nobody may come.
 #[tokio::test]
 async fn a_list_denies_by_what_it_says_and_by_what_it_does_not_say() {
-    let scene = Scene::without_mallory("11").await;
-    let Scene { us, ada, room, .. } = &scene;
+    let scene = Scene::new("11").await;
+    let Scene { us, evil, ada, mallory, room, .. } = &scene;
+    let levels = json!({ "users": { ada.as_str(): 100, mallory.as_str(): 100 } });
+    us.send(ada, room, "m.room.power_levels", Some(""), levels).await;
     let server = <&ServerName>::try_from("evil.test:2").expect("a name");
     let many: Vec<String> = (0..2000).map(|n| format!("*{n}*.?vil.{n}")).collect();
-    for (list, allowed) in [
+    let lists = [
         (json!({}), false),
         (json!({ "allow": [] }), false),
         (json!({ "deny": [] }), false),
@@ -152,8 +208,14 @@ async fn a_list_denies_by_what_it_says_and_by_what_it_does_not_say() {
         (json!({ "allow": ["EVIL.TEST"], "deny": ["x"] }), true),
         (json!({ "allow": ["*"], "deny": ["EVIL.TEST"] }), false),
         (json!({ "allow": ["*"], "deny": many }), true),
-    ] {
-        us.send(ada, room, "m.room.server_acl", Some(""), list.clone()).await;
+    ];
+    for (round, (list, allowed)) in lists.into_iter().enumerate() {
+        us.send(ada, room, "m.room.server_acl", Some(""), json!({ "allow": ["*"] })).await;
+        // By a server that checks nothing: others do not let their users lock them out.
+        let kind = "m.room.server_acl";
+        let pdu = evil.sign(&evil.draft(us, room, mallory, kind, Some(""), list.clone()).await);
+        let sent = evil.send(us, &format!("l{round}"), &[pdu.json().clone()], &[]).await;
+        assert_eq!(sent.ok("a list")["pdus"][pdu.event_id().as_str()], json!({}), "{list}");
         let lets_in = us.rooms.allows_server(server, room).await.expect("reads");
         assert_eq!(lets_in, allowed, "{list}");
     }

@@ -41,13 +41,17 @@ impl Draft {
 }
 
 impl Hostile {
-    /// It has a key that everybody can ask for, and says yes to every transaction.
+    /// It has a key that everybody can ask for, and says yes to every transaction and every invite.
     pub(crate) async fn start(net: &Net, server: &str) -> Self {
         let name = name(server);
         let key = SigningKey::from_seed(&[66; 32], "evil").expect("a key");
         let document = Document::of(server, &key).json();
+        let (invited, signer) = (name.clone(), key.clone());
         let answer = move |seen: &crate::net::Seen| match seen.uri.as_str() {
             "/_matrix/key/v2/server" => json(&document),
+            uri if uri.starts_with("/_matrix/federation/v2/invite/") => {
+                json(accepted_invite(&seen.body, &signer, &invited))
+            }
             _ => json(json!({ "pdus": {} })),
         };
         let (host, port) = (name.host().to_owned(), name.port().expect("a port"));
@@ -202,6 +206,17 @@ impl Hostile {
         let pdu = events::sign_and_build(&template, &self.key, &self.name, draft.version);
         pdu.expect("it is well-formed")
     }
+}
+
+/// The answer to `PUT /v2/invite`: the event with the signature of whoever is invited.
+fn accepted_invite(body: &[u8], key: &SigningKey, server: &ServerName) -> Value {
+    let body: Value = serde_json::from_slice(body).expect("JSON");
+    let version = RoomVersion::parse(body["room_version"].as_str().expect("a version"));
+    let version = version.expect("a known version");
+    let invite = Pdu::from_json(Bytes::from(body["event"].to_string()), version).expect("an event");
+    let signed = events::add_signature(&invite, key, server, version).expect("signs");
+    let event: Value = serde_json::from_slice(signed.json()).expect("JSON");
+    json!({ "event": event })
 }
 
 pub(crate) fn request(method: &str, uri: &str, headers: &[&str], body: Bytes) -> Request<Body> {

@@ -3,9 +3,13 @@
 
 use bytes::Bytes;
 use events::Pdu;
-use serde_json::Value;
+use ruma::OwnedRoomId;
+use serde_json::{Value, json};
 
-use super::{Scene, hostile::Hostile};
+use super::{
+    Scene,
+    hostile::{Hostile, path},
+};
 
 /// An object that has so many levels, itself included.
 fn nested(levels: usize) -> String {
@@ -30,7 +34,7 @@ async fn an_event_may_have_127_levels_and_no_more() {
             let pdu = evil.sign(&draft);
             let sent = evil.send(us, &format!("d{round}"), &[pdu.json().clone()], &[]).await;
             let id = pdu.event_id().as_str();
-            assert_eq!(sent.ok("deep")["pdus"][id], serde_json::json!({}), "{levels} levels");
+            assert_eq!(sent.ok("deep")["pdus"][id], json!({}), "{levels} levels");
             us.has_event(room, pdu.event_id()).await;
         }
         for (round, levels) in [128, 129, 130, 200, 990, 30_000].into_iter().enumerate() {
@@ -43,9 +47,72 @@ async fn an_event_may_have_127_levels_and_no_more() {
             let before = us.seen(room, &scene.ada).await;
             let sent = evil.send(us, &format!("b{round}"), &pdus, &[]).await.ok("deep");
             let id = honest.event_id().as_str();
-            assert_eq!(sent["pdus"][id], serde_json::json!({}), "{levels} levels: {sent}");
+            assert_eq!(sent["pdus"][id], json!({}), "{levels} levels: {sent}");
             let after = us.seen(room, &scene.ada).await;
             assert_eq!(after.timeline.len(), before.timeline.len() + 1, "{levels} levels");
+        }
+    }
+}
+
+/// Where strangers come in, the same bound holds: of joins that are handed in, and of invites.
+#[tokio::test]
+async fn a_handshake_may_have_127_levels_and_no_more() {
+    for version in ["6", "11", "12"] {
+        let scene = Scene::without_mallory(version).await;
+        let Scene { us, third, evil, ada, room, .. } = &scene;
+        let hers: OwnedRoomId = "!hers:evil.test:1".try_into().expect("a room id");
+        let create = json!({
+            "type": "m.room.create",
+            "state_key": "",
+            "sender": evil.user("mallory"),
+            "content": { "room_version": version },
+        });
+        for (endpoint, membership) in [("v2/send_join", "join"), ("v2/invite", "invite")] {
+            // The ids of rooms of version 12 are not chosen.
+            if (version, membership) == ("12", "invite") {
+                continue;
+            }
+            let (user, place) = match membership {
+                "join" => (evil.user("newcomer"), room),
+                _ => (ada.clone(), &hers),
+            };
+            let content = json!({ "membership": membership, "deep": {} });
+            let sender = if membership == "join" { user.clone() } else { evil.user("mallory") };
+            let kind = "m.room.member";
+            let draft = evil.draft(us, room, &sender, kind, Some(user.as_str()), content).await;
+            let draft = draft.with(|event| event.room_id = place.clone());
+            let hand_in = async |pdu: &Pdu, json: Bytes| {
+                let uri = path(endpoint, &[place.as_str(), pdu.event_id().as_str()]);
+                let event = String::from_utf8(json.to_vec()).expect("text");
+                let body = match membership {
+                    "join" => event,
+                    _ => format!(
+                        r#"{{"room_version":"{version}","event":{event},
+                        "invite_room_state":[{create}]}}"#
+                    ),
+                };
+                evil.put(us, &uri, body).await
+            };
+            let shallow = evil.sign(&draft);
+            let before = scene.seen().await;
+            for levels in [126, 200, 990, 30_000] {
+                let deep = replaced(
+                    shallow.json(),
+                    "\"deep\":{}",
+                    &format!("\"deep\":{}", nested(levels)),
+                );
+                let case = format!("{endpoint}, {levels} levels, version {version}");
+                hand_in(&shallow, deep).await.refused(&case);
+            }
+            assert_eq!(scene.seen().await[0].timeline, before[0].timeline, "{endpoint}");
+            let deepest = serde_json::from_str(&nested(125)).expect("JSON");
+            let deepest = evil.sign(&draft.with(|event| event.content["deep"] = deepest));
+            hand_in(&deepest, deepest.json().clone()).await.ok(&format!("{endpoint}, {version}"));
+            if membership == "join" {
+                third.has_event(room, deepest.event_id()).await;
+            } else {
+                assert!(us.told(&hers, ada).await.is_some(), "{endpoint}, version {version}");
+            }
         }
     }
 }
@@ -57,7 +124,7 @@ fn at_depth(evil: &Hostile, message: &Pdu, depth: &str) -> Bytes {
     let signatures = event.as_object_mut().and_then(|event| event.remove("signatures"));
     let old = &signatures.expect("signatures")[evil.name.as_str()][evil.key.key_id()];
     // What a redaction leaves of a message is what is signed.
-    event["content"] = serde_json::json!({});
+    event["content"] = json!({});
     let new = evil.key.sign(&replaced(event.to_string().as_bytes(), &from, &to));
     let moved = replaced(message.json(), &from, &to);
     replaced(&moved, old.as_str().expect("a signature"), &new)
@@ -113,7 +180,7 @@ async fn numbers_beyond_all_bounds_hurt_nobody_else() {
         let moved = at_depth(evil, &original, &(original.depth() + 1).to_string());
         let sent = evil.send(us, "good", &[moved], &[]).await.ok("a good depth");
         let verdicts = sent["pdus"].as_object().expect("verdicts");
-        let good = serde_json::json!({});
+        let good = json!({});
         assert!(verdicts.len() == 1 && verdicts.values().all(|verdict| *verdict == good), "{sent}");
     }
 }
@@ -173,7 +240,7 @@ async fn an_event_may_have_65536_bytes_and_no_more() {
     assert_eq!(larger.len(), 65_537);
     let honest = evil.sign(&evil.message(us, room, "honest").await);
     let sent = evil.send(us, "t2", &[larger, honest.json().clone()], &[]).await.ok("too large");
-    assert_eq!(sent["pdus"][honest.event_id().as_str()], serde_json::json!({}));
+    assert_eq!(sent["pdus"][honest.event_id().as_str()], json!({}));
     let after = us.seen(room, &scene.ada).await;
     assert_eq!(after.timeline.len(), before.timeline.len() + 1);
 }

@@ -49,6 +49,25 @@ async fn one_thing_that_is_not_liked_takes_nothing_along() {
     }
 }
 
+/// Hazard H4: what it says of single events is in whatever form it likes, and everything arrives
+/// once.
+#[tokio::test]
+async fn an_answer_that_says_odd_things_of_events_is_an_answer() {
+    for body in [
+        "{}",
+        r#"{"pdus":[]}"#,
+        r#"{"pdus":null}"#,
+        r#"{"pdus":"x"}"#,
+        r#"{"pdus":{"$x":7,"":{"error":[]}}}"#,
+        r#"{"pdus":{},"pdus":1.5}"#,
+    ] {
+        let world = World::with_peer(hasty()).await;
+        world.wire.set(PEER, Mood::Says(200, body));
+        let texts = world.say_all("a", 60).await;
+        world.wire.until_texts(PEER, &texts).await;
+    }
+}
+
 #[tokio::test]
 async fn a_message_that_is_not_liked_takes_no_event_along() {
     let world = World::with_peer(hasty()).await;
