@@ -54,13 +54,13 @@ mod tests {
     #[test]
     fn shares_are_used_up_and_earned_again() {
         let rates = Rates::new(PolicyRate { per_second: 0.5, burst: 3 });
-        let take_all = |of: &&str, now| (0..).take_while(|_| rates.take(of, now)).count();
-        assert_eq!(take_all(&"ada", 1000), 3);
-        assert_eq!(take_all(&"bob", 1000), 3, "others have their own");
-        assert_eq!(take_all(&"ada", 2999), 0);
-        assert_eq!(take_all(&"ada", 3000), 1);
-        assert_eq!(take_all(&"ada", 500), 0, "the clock was set back");
-        assert_eq!(take_all(&"ada", 2500), 1);
-        assert_eq!(take_all(&"ada", 1 << 40), 3, "no more than at first");
+        let take_all = |of: &'static str, now| (0..).take_while(|_| rates.take(&of, now)).count();
+        assert_eq!(take_all("ada", 1000), 3);
+        assert_eq!(take_all("bob", 1000), 3, "others have their own");
+        assert_eq!(take_all("ada", 2000), 0);
+        assert_eq!(take_all("ada", 3000), 1);
+        assert_eq!(take_all("ada", 500), 0, "the clock was set back");
+        assert_eq!(take_all("ada", 2500), 1);
+        assert_eq!(take_all("ada", 1 << 40), 3, "no more than at first");
     }
 }

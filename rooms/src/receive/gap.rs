@@ -1,7 +1,7 @@
 //! What an event builds on and this server does not have: fetched from whoever sent the event,
 //! within bounds.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use events::Pdu;
@@ -21,6 +21,9 @@ const PAGE: usize = 20;
 const AT_ONCE: usize = 8;
 /// State and auth chain of one event.
 pub(super) const STATE_MAX: usize = 400_000;
+/// Auth chain of an event of a room that this server is in, and so knows nearly all of. Of a longer
+/// one the event's own auth events are asked for one by one, as far as they are missing then.
+const CHAIN_MAX: usize = 10_000;
 
 /// How an event came here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,8 +168,8 @@ impl Inner {
         budget.spend_context()?;
         let answer = self.ports.remote.event_auth(origin, &view.room_id, pdu.event_id()).await;
         if let Ok(chain) = answer {
-            let chain = self.usable(origin, view, chain, STATE_MAX).await;
-            self.hold_outliers(view.version, chain).await?;
+            let chain = self.usable(origin, view, chain, CHAIN_MAX).await;
+            self.hold_outliers(view.version, beneath(pdu, chain)).await?;
         }
         let missing = self.unknown(pdu.auth_events().iter()).await?;
         if missing.is_empty() {
@@ -233,4 +236,20 @@ impl Inner {
 
 pub(super) fn unreachable(error: RemoteError) -> ReceiveError {
     ReceiveError::MissingContext(error.to_string())
+}
+
+/// Those of the events that the event stands on, directly or by way of others. A server may add
+/// whatever it has signed, and none of that is to be kept.
+fn beneath(pdu: &Pdu, chain: Vec<Arc<Pdu>>) -> Vec<Arc<Pdu>> {
+    let mut left: HashMap<OwnedEventId, Arc<Pdu>> =
+        chain.into_iter().map(|event| (event.event_id().clone(), event)).collect();
+    let mut open = pdu.auth_events().to_vec();
+    let mut found = Vec::new();
+    while let Some(id) = open.pop() {
+        if let Some(event) = left.remove(&id) {
+            open.extend_from_slice(event.auth_events());
+            found.push(event);
+        }
+    }
+    found
 }

@@ -25,6 +25,7 @@ use crate::{
 };
 
 /// An event as somebody makes it who keeps to no rules.
+#[derive(Clone)]
 pub(crate) struct Forged {
     pub(crate) room_id: OwnedRoomId,
     pub(crate) sender: OwnedUserId,

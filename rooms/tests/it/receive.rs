@@ -1,6 +1,7 @@
 //! Events of other servers arrive: what is taken in, what is kept aside, and what a client never
 //! sees.
 
+mod auth_chain;
 mod branches;
 mod forks;
 mod gaps;
