@@ -1,10 +1,23 @@
 //! Strangers choose names; where they lead must not be inside.
 
-use axum::response::IntoResponse as _;
-use federation::{Client, Config, Limits, RequestError};
-use http::{Method, header};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
-use crate::net::{Canary, MINUTE, Net, Peer, json, name, our_key, us};
+use accounts::{IdentityAuth, IdentityRequest, IdentityServers as _};
+use axum::response::IntoResponse as _;
+use bytes::Bytes;
+use federation::{Client, Config, Limits, Remote, RequestError};
+use http::{Method, header};
+use media::ports::RemoteMedia as _;
+use rooms::ports::RemoteServers as _;
+use ruma::ServerName;
+
+use crate::{
+    keys::{ask as ask_for_keys, memory, ring_on},
+    net::{Canary, MINUTE, Net, Peer, json, name, our_key, us},
+};
 
 async fn ask(client: &Client, server: &str) -> Result<(), RequestError> {
     let path = "/_matrix/key/v2/server";
@@ -110,4 +123,110 @@ async fn an_operator_says_which_addresses_are_inside() {
     let config = Config { allowed_addresses: open, ..net.config() };
     ask(&net.client_with(&config), &server).await.expect("it is open");
     assert_eq!(peer.count(), 1);
+}
+
+/// One address of each network that is not for strangers to lead to, and some that hide one.
+const INSIDE: [&str; 31] = [
+    "0.0.0.0",
+    "10.0.0.1",
+    "10.255.255.255",
+    "100.64.0.1",
+    "127.0.0.2",
+    "127.255.255.254",
+    "169.254.169.254",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.0.0.1",
+    "192.0.2.1",
+    "192.88.99.1",
+    "192.168.0.1",
+    "198.18.0.1",
+    "198.51.100.1",
+    "203.0.113.1",
+    "224.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::127.0.0.2",
+    "::ffff:127.0.0.2",
+    "::ffff:10.0.0.1",
+    "64:ff9b::7f00:2",
+    "64:ff9b:1::a00:1",
+    "2001:db8::1",
+    "2002:7f00:2::1",
+    "fc00::1",
+    "fdff::1",
+    "fe80::1",
+    "fec0::1",
+    "ff02::1",
+];
+
+/// What makes us connect to a server that somebody else names, each with its own way to do so.
+const SOURCES: [&str; 5] = ["federation", "policy server", "push", "identity server", "media"];
+
+/// What is said of the attempt.
+async fn attempt(client: &Client, source: &str, server: &ServerName) -> String {
+    let remote = Remote::new(client.clone());
+    match source {
+        "federation" => format!("{:?}", ask(client, server.as_str()).await),
+        "policy server" => format!("{:?}", remote.policy_sign(server, Bytes::from("{}")).await),
+        "push" => {
+            let url = format!("https://{server}/_matrix/push/v1/notify");
+            format!("{:?}", client.post_url(&url, Bytes::from("{}"), Limits::ORDINARY).await)
+        }
+        "identity server" => {
+            let auth = IdentityAuth::Signed;
+            let path = "/_matrix/identity/v2/account";
+            format!("{:?}", remote.ask(IdentityRequest { server, path, auth, body: None }).await)
+        }
+        "media" => {
+            let wait = Duration::from_secs(5);
+            format!("{:?}", remote.download(server, "abc", wait).await.map(drop))
+        }
+        other => panic!("{other} is no source"),
+    }
+}
+
+/// By a name that has the address, and by the address itself. Refused is what counts: that nobody
+/// was at home there would be another answer.
+#[tokio::test]
+async fn whoever_names_a_server_leads_nobody_inside() {
+    let (net, canary) = (Net::new(), Canary::new());
+    let port = canary.address().port();
+    let client = net.client();
+    let mut cells = 0;
+    for (n, address) in INSIDE.into_iter().enumerate() {
+        let address: IpAddr = address.parse().expect("an address");
+        let (literal, named) = (SocketAddr::new(address, port), format!("inside{n}.test"));
+        net.names.lead(&named, port, literal);
+        let literal = literal.to_string();
+        for host in [literal, format!("{named}:{port}")] {
+            let Ok(server) = ServerName::parse(&host) else { continue };
+            for source in SOURCES {
+                let said = attempt(&client, source, &server).await;
+                assert!(said.contains("is not connected to"), "{source}, {host}: {said}");
+                assert!(canary.is_alone(), "{source}, {host}");
+                cells += 1;
+            }
+        }
+    }
+    assert!(cells >= 280, "{cells}");
+}
+
+/// Those that tell nobody why they failed.
+#[tokio::test]
+async fn keys_and_their_validity_are_not_asked_for_inside() {
+    let (net, canary) = (Net::new(), Canary::new());
+    let port = canary.address().port();
+    net.names.lead("inside.test", port, canary.address());
+    for host in [canary.address().to_string(), format!("inside.test:{port}")] {
+        let remote = Remote::new(net.client());
+        for url in [format!("https://{host}/isvalid"), format!("https://x@{host}/isvalid")] {
+            assert!(!remote.is_key_valid(&url, "AAAA").await, "{url}");
+        }
+        let notaries = vec![name(&host)];
+        let ring = ring_on(&net, &Config { notaries, ..net.config() }, memory());
+        assert!(ask_for_keys(&ring, &host, &["ed25519:1"]).await.is_empty(), "{host}");
+        assert!(ask_for_keys(&ring, "nowhere.test:1", &["ed25519:1"]).await.is_empty(), "{host}");
+        assert!(canary.is_alone(), "{host}");
+    }
 }

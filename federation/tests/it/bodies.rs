@@ -197,3 +197,29 @@ async fn a_path_cannot_become_another_host_or_header() {
     assert_eq!(peer.count(), 0);
     assert!(canary.is_alone());
 }
+
+/// Of all of them together no more is taken than of each alone.
+#[tokio::test]
+async fn many_endless_bodies_at_once_are_cut_like_one() {
+    const AT_ONCE: usize = 32;
+    let net = Net::new();
+    let written = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&written);
+    let endless = move |_: &Seen| {
+        let counter = Arc::clone(&counter);
+        let chunks = stream::repeat_with(move || {
+            counter.fetch_add(16 << 10, Ordering::SeqCst);
+            Ok::<_, std::io::Error>(vec![b'x'; 16 << 10])
+        });
+        Some(Response::new(Body::from_stream(chunks)))
+    };
+    let _peer = net.peer("a.test", 1, endless).await;
+    let client = net.client();
+    let server = name("a.test:1");
+    let asks = (0..AT_ONCE).map(|_| client.request(&server, Method::GET, "/x", None, SMALL));
+    for answer in futures_util::future::join_all(asks).await {
+        assert!(matches!(answer, Err(RequestError::TooLarge(MIB))), "{answer:?}");
+    }
+    let written = written.load(Ordering::SeqCst);
+    assert!(written < 4 * AT_ONCE * MIB, "{written} bytes were taken");
+}

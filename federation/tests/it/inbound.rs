@@ -12,6 +12,7 @@ mod notices;
 mod policy;
 mod reads;
 mod region;
+mod signatures;
 mod third_party;
 mod transactions;
 
