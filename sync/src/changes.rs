@@ -20,6 +20,7 @@ use smallvec::SmallVec;
 use storage::Position;
 
 use crate::{
+    hub::presence::PresenceNews,
     sliding::facts::Kept,
     waiter::{Change, Waiter},
 };
@@ -37,8 +38,9 @@ impl Mark {
         self.0.load(Ordering::Acquire)
     }
 
-    pub(crate) fn raise(&self, to: u64) {
-        self.0.fetch_max(to, Ordering::AcqRel);
+    /// Whether that was news.
+    pub(crate) fn raise(&self, to: u64) -> bool {
+        self.0.fetch_max(to, Ordering::AcqRel) < to
     }
 }
 
@@ -122,6 +124,8 @@ pub(crate) struct UserMark {
     /// Of the threads that the user follows.
     pub(crate) thread_subscriptions: Mark,
     pub(crate) to_device: Mark,
+    /// Of the profile of somebody in a room of the user's, or of the user.
+    pub(crate) profiles: Mark,
     /// Of the devices or keys of somebody in a room of the user's, and of the user.
     pub(crate) device_lists: Mark,
     /// Of the one-time keys of any of the user's devices, if that was seen: what they are is asked.
@@ -130,6 +134,7 @@ pub(crate) struct UserMark {
     pub(crate) key_counts: Mutex<BTreeMap<OwnedDeviceId, (Position, Arc<KeyCounts>)>>,
     /// Sequence of the last change of presence that is of interest to the user.
     pub(crate) presence: Mark,
+    pub(crate) presence_news: Mutex<PresenceNews>,
     /// Requests and connections that rely on this mark being kept.
     pub(crate) leases: AtomicU64,
     /// Sweep in which the user was last seen.
@@ -155,10 +160,12 @@ impl UserMark {
             account_data: Mark::at(floor),
             thread_subscriptions: Mark::at(floor),
             to_device: Mark::at(floor),
+            profiles: Mark::at(floor),
             device_lists: Mark::at(floor),
             one_time_keys: Mark::default(),
             key_counts: Mutex::default(),
             presence: Mark::at(presence_floor),
+            presence_news: Mutex::new(PresenceNews::after(presence_floor)),
             leases: AtomicU64::new(0),
             last_used: AtomicU64::new(0),
             given: Mutex::default(),

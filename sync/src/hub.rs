@@ -30,7 +30,10 @@ use crate::{
 mod bump;
 pub(crate) mod follow;
 mod interest;
+pub(crate) mod presence;
 mod sweep;
+
+use self::interest::Interested;
 
 pub(crate) struct Hub {
     sources: Sources,
@@ -165,6 +168,8 @@ impl Hub {
                 self.make_exact(&mark).await?;
             }
         }
+        // Who was not among the watchers of their rooms yet was not told of it.
+        user.lose_presence(self.sources.presence.sequence());
         Ok(())
     }
 
@@ -285,15 +290,13 @@ impl Hub {
         }
     }
 
-    fn apply(&self, facts: &[LoggedFact], interested: &[(Position, Arc<UserMark>)]) {
+    fn apply(&self, facts: &[LoggedFact], interested: &[Interested]) {
         let Some(last) = facts.last() else { return };
         self.advance(last.position, |hub| {
             for fact in facts {
                 hub.apply_fact(fact, last.position);
             }
-            for (position, user) in interested {
-                hub.device_lists_moved(user, *position);
-            }
+            interested.iter().for_each(|interested| hub.tell(interested));
         });
     }
 }

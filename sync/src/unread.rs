@@ -16,6 +16,7 @@ use storage::Position;
 
 use crate::{Sources, SyncError};
 
+mod body;
 mod elsewhere;
 mod glob;
 mod matching;

@@ -13,16 +13,37 @@ use crate::{Filter, sliding::Interest};
 /// A kind of change, as far as it matters for whether somebody wants to be woken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Change<'a> {
-    Event { room: &'a RoomId },
-    Receipt { room: &'a RoomId },
-    Typing { room: &'a RoomId },
-    Membership { room: &'a RoomId },
-    RoomAccountData { room: &'a RoomId, event_type: &'a str },
-    AccountData { event_type: &'a str },
-    ToDevice { device: Option<&'a str> },
-    OneTimeKeys { device: Option<&'a str> },
-    DeviceLists,
+    Event {
+        room: &'a RoomId,
+    },
+    Receipt {
+        room: &'a RoomId,
+    },
+    Typing {
+        room: &'a RoomId,
+    },
+    Membership {
+        room: &'a RoomId,
+    },
+    RoomAccountData {
+        room: &'a RoomId,
+        event_type: &'a str,
+    },
+    AccountData {
+        event_type: &'a str,
+    },
+    ToDevice {
+        device: Option<&'a str>,
+    },
+    OneTimeKeys {
+        device: Option<&'a str>,
+    },
+    /// `own`: of the user's own devices or keys, or of how they alone see somebody's.
+    DeviceLists {
+        own: bool,
+    },
     Presence,
+    Profiles,
     ThreadSubscriptions,
 }
 
@@ -35,8 +56,10 @@ impl Change<'_> {
             Self::Typing { .. }
                 | Self::Receipt { .. }
                 | Self::Presence
+                | Self::Profiles
                 | Self::OneTimeKeys { .. }
-                | Self::DeviceLists
+                // Somebody is about to verify a device of their own, which others are not.
+                | Self::DeviceLists { own: false }
         )
     }
 }
@@ -96,10 +119,10 @@ impl Waiter {
                     && filter.room_account_data.wants_type(event_type)
             }
             Change::AccountData { event_type } => filter.account_data.wants_type(event_type),
-            Change::DeviceLists => self.device.is_some(),
+            Change::DeviceLists { .. } => self.device.is_some(),
             Change::ToDevice { .. } | Change::OneTimeKeys { .. } => self.is_concerned(change),
             // `/v3/sync` has no place for them.
-            Change::ThreadSubscriptions => false,
+            Change::Profiles | Change::ThreadSubscriptions => false,
             Change::Presence => filter.presence.wants_type("m.presence"),
         }
     }

@@ -25,7 +25,7 @@ async fn follow_log(hub: Arc<Hub>) {
     loop {
         match follower.next().await {
             Ok(Some(facts)) => {
-                let interested = hub.interested_in_devices(&facts).await;
+                let interested = hub.interested_in(&facts).await;
                 hub.apply(&facts, &interested);
             }
             Ok(None) => return,
@@ -120,15 +120,20 @@ impl Hub {
                 self.wake(user, Change::OneTimeKeys { device });
             }),
             devices::stream::CHANGED_FOR => self.with_user(&fact.subject, |user| {
-                self.device_lists_moved(user, position);
+                self.device_lists_moved(user, position, true);
             }),
             _ => (),
         }
     }
 
-    pub(super) fn device_lists_moved(&self, user: &UserMark, position: storage::Position) {
+    pub(super) fn device_lists_moved(
+        &self,
+        user: &UserMark,
+        position: storage::Position,
+        own: bool,
+    ) {
         user.device_lists.raise(position);
-        self.wake(user, Change::DeviceLists);
+        self.wake(user, Change::DeviceLists { own });
     }
 
     /// A private receipt concerns its user only; a public one everybody in the room.

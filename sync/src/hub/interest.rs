@@ -1,9 +1,6 @@
-//! Whose presence is of interest to whom: users who share a room, and who are looking.
+//! Who is interested in a user: those who share a room with them, and who are looking.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use ruma::UserId;
 use storage::{LoggedFact, Position};
@@ -15,81 +12,80 @@ use crate::{
     waiter::Change,
 };
 
+/// What of a user others follow who share a room with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum About {
+    Devices,
+    Profile,
+}
+
+impl About {
+    fn of(stream: u8) -> Option<Self> {
+        use devices::stream::{DEVICE_LIST, REMOTE_DEVICE_LIST, SIGNING_KEYS};
+        match stream {
+            DEVICE_LIST | REMOTE_DEVICE_LIST | SIGNING_KEYS => Some(Self::Devices),
+            accounts::stream::PROFILE => Some(Self::Profile),
+            _ => None,
+        }
+    }
+}
+
+/// A user who is to be told of a change.
+pub(super) struct Interested {
+    user: Arc<UserMark>,
+    about: About,
+    /// It is the user's own.
+    own: bool,
+    position: Position,
+}
+
 impl Hub {
-    /// Tells everybody who is interested that some users' presence changed since the last time.
-    pub(super) async fn presence_changed(&self) {
-        let up_to = self.sources.presence.sequence();
-        match self.sources.presence.changed_since(self.presence.get()) {
-            Ok(changed) => {
-                for (user_id, _) in changed {
-                    if let Err(error) = self.tell_interested(&user_id, up_to).await {
-                        tracing::warn!(%error, "a change of presence was not passed on");
-                    }
-                }
-            }
-            Err(presence::ChangeLogGap) => {
-                let everybody: Vec<_> = self.users.read().values().cloned().collect();
-                everybody.iter().for_each(|user| self.presence_moved(user, up_to));
-            }
-        }
-        self.presence.raise(up_to);
-    }
-
-    async fn tell_interested(&self, user_id: &UserId, up_to: u64) -> Result<(), SyncError> {
-        // Users in several common rooms are visited once.
-        let mut told = BTreeSet::new();
-        self.with_user(user_id.as_str(), |user| {
-            told.insert(user.user_id.clone());
-            self.presence_moved(user, up_to);
-        });
-        for room in self.followed_rooms(user_id).await? {
-            room.for_each_watcher(|user| {
-                if told.insert(user.user_id.clone()) {
-                    self.presence_moved(user, up_to);
-                }
-            });
-        }
-        Ok(())
-    }
-
-    /// Who is to be told of each change of a user's devices among the facts. It is asked before the
-    /// facts are applied: a mark must not be raised after a token has passed it.
-    pub(super) async fn interested_in_devices(
-        &self,
-        facts: &[LoggedFact],
-    ) -> Vec<(Position, Arc<UserMark>)> {
-        let is_change = |stream| {
-            use devices::stream::{DEVICE_LIST, REMOTE_DEVICE_LIST, SIGNING_KEYS};
-            matches!(stream, DEVICE_LIST | REMOTE_DEVICE_LIST | SIGNING_KEYS)
-        };
+    /// Who is to be told of each change of a user's devices or profile among the facts. It is asked
+    /// before the facts are applied: a mark must not be raised after a token has passed it.
+    pub(super) async fn interested_in(&self, facts: &[LoggedFact]) -> Vec<Interested> {
         // Of several changes of a user the newest counts.
         let changes: BTreeMap<_, _> = facts
             .iter()
-            .filter(|logged| is_change(logged.fact.stream))
-            .map(|logged| (&*logged.fact.subject, logged.position))
+            .filter_map(|logged| {
+                let about = About::of(logged.fact.stream)?;
+                Some(((&*logged.fact.subject, about), logged.position))
+            })
             .collect();
         let mut interested = Vec::new();
-        for (subject, position) in changes {
+        for ((subject, about), position) in changes {
             let Ok(user_id) = <&UserId>::try_from(subject) else { continue };
-            self.with_user(subject, |user| interested.push((position, Arc::clone(user))));
+            let mut add = |user: &Arc<UserMark>| {
+                let own = user.user_id == user_id;
+                interested.push(Interested { user: Arc::clone(user), about, own, position });
+            };
+            self.with_user(subject, &mut add);
             match self.followed_rooms(user_id).await {
-                Ok(rooms) => {
-                    for room in rooms {
-                        room.for_each_watcher(|user| interested.push((position, Arc::clone(user))));
-                    }
-                }
+                Ok(rooms) => rooms.iter().for_each(|room| room.for_each_watcher(&mut add)),
                 Err(error) => {
-                    tracing::warn!(%error, "whom a change of devices concerns cannot be read");
-                    interested
-                        .extend(self.users.read().values().map(|u| (position, Arc::clone(u))));
+                    tracing::warn!(%error, "whom a change of a user concerns cannot be read");
+                    self.users.read().values().for_each(add);
                 }
             }
         }
         interested
     }
 
+    pub(super) fn tell(&self, interested: &Interested) {
+        let Interested { user, about, own, position } = interested;
+        match about {
+            About::Devices => self.device_lists_moved(user, *position, *own),
+            About::Profile => {
+                user.profiles.raise(*position);
+                self.wake(user, Change::Profiles);
+            }
+        }
+    }
+
     /// The user's joined rooms, as far as somebody who was connected recently is in them.
-    async fn followed_rooms(&self, user_id: &UserId) -> Result<Vec<Arc<RoomMark>>, SyncError> {
+    pub(super) async fn followed_rooms(
+        &self,
+        user_id: &UserId,
+    ) -> Result<Vec<Arc<RoomMark>>, SyncError> {
         let known = self.users.read().get(user_id).cloned();
         if let Some(user) = known.filter(|user| user.loaded.initialized()) {
             let memberships = user.memberships.read();
@@ -98,11 +94,5 @@ impl Hub {
         let joined = self.sources.rooms.joined_rooms(user_id).await?;
         let followed = self.rooms.read();
         Ok(joined.iter().filter_map(|room| followed.get(room).cloned()).collect())
-    }
-
-    fn presence_moved(&self, user: &UserMark, sequence: u64) {
-        user.presence.raise(sequence);
-        // The task that calls this has already waited for more of the kind.
-        user.for_each_waiter(Change::Presence, |waiter| waiter.wake());
     }
 }

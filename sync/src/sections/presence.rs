@@ -8,6 +8,7 @@ use ruma::{OwnedUserId, UserId, presence::PresenceState};
 use crate::{
     SyncError,
     compute::Scope,
+    hub::presence::Changed,
     json::{self, Events, Object},
 };
 
@@ -29,15 +30,21 @@ pub(crate) async fn write(
         return Ok(None);
     }
     let presence = &scope.sync.sources.presence;
-    let up_to = presence.sequence();
-    let mut told = BTreeSet::new();
+    let (mut up_to, mut told) = (presence.sequence(), BTreeSet::new());
     if moved {
-        told = match scope.since.filter(|_| scope.same_boot) {
-            Some(since) => match presence.changed_since(since.presence) {
+        let since = scope.since.filter(|_| scope.same_boot).map(|since| since.presence);
+        let (after, now) = (since.unwrap_or_default(), scope.now.presence);
+        let news = since.and_then(|_| scope.sync.hub.presence_news(scope.user, after, now));
+        told = match (since, news) {
+            (_, Some(news)) => {
+                up_to = now.max(after);
+                write_news(scope, &news, events)
+            }
+            (Some(after), None) => match presence.changed_since(after) {
                 Ok(changed) => changes(scope, changed, events).await?,
                 Err(presence::ChangeLogGap) => everybody(scope, events).await?,
             },
-            None => everybody(scope, events).await?,
+            (None, None) => everybody(scope, events).await?,
         };
     }
     let met = newly_met.iter().filter(|user| *user != scope.user && !told.contains(*user));
@@ -53,7 +60,19 @@ pub(crate) async fn write(
     Ok(moved.then_some(up_to))
 }
 
-/// Including those who went offline.
+/// Of users who shared a room with the user when they changed.
+fn write_news(scope: &Scope<'_>, news: &[Changed], events: &mut Events) -> BTreeSet<OwnedUserId> {
+    let mut told = BTreeSet::new();
+    for (user, presence) in news.iter().map(|changed| &**changed) {
+        if shows(scope, user) {
+            write_one(scope, user, presence, events.next());
+            told.insert(user.clone());
+        }
+    }
+    told
+}
+
+/// The same for who was told less than is kept. Including those who went offline.
 async fn changes(
     scope: &Scope<'_>,
     changed: Vec<(OwnedUserId, UserPresence)>,

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use accounts::{CONTAINS_DISPLAY_NAME, CONTAINS_USER_NAME, ROOM_NOTIF};
 use rooms::StoredEvent;
 use ruma::{
     push::{
@@ -17,8 +18,8 @@ use ruma::{
 use serde_json::value::RawValue;
 
 use super::{
-    glob::{matches_all, matches_words},
-    rules::Verdict,
+    body::{Body, lower},
+    glob::matches_all,
 };
 
 /// Compared with a pattern without wildcards.
@@ -31,8 +32,11 @@ const BODY: &str = "content.body";
 pub(super) struct Prepared {
     flattened: FlattenedJson,
     sender: String,
-    /// In lower case.
-    body: Option<String>,
+    body: Option<Body>,
+    /// Whether it says whom it mentions; then its text does not count as mentioning anybody.
+    has_mentions: bool,
+    /// Bytes of memory, about.
+    pub(super) weight: u64,
     /// Who has a default rule of their own that may match.
     pub(super) concerned: BTreeSet<String>,
 }
@@ -42,7 +46,9 @@ impl Prepared {
     /// conversion below would not survive it.
     pub(super) fn new(event: &StoredEvent) -> Option<Self> {
         let json = event.pdu.json();
+        let bytes = json.len();
         let value = serde_json::from_slice::<serde_json::Value>(json).ok()?;
+        let has_mentions = value.pointer("/content/m.mentions").is_some();
         let mentioned = value.pointer("/content/m.mentions/user_ids");
         let mentioned = mentioned.and_then(|ids| ids.as_array()).into_iter().flatten();
         let mut concerned: BTreeSet<_> =
@@ -53,8 +59,16 @@ impl Prepared {
         let json = std::str::from_utf8(json).ok()?.to_owned();
         let raw = RawValue::from_string(json).ok()?;
         let flattened = FlattenedJson::from_raw(&Raw::<serde_json::Value>::from_json(raw));
-        let body = flattened.get_str(BODY).map(str::to_lowercase);
-        Some(Self { flattened, sender: event.pdu.sender().to_string(), body, concerned })
+        let body = flattened.get_str(BODY).map(Body::new);
+        // Each value stands in the flattened form once, under its path.
+        let weight = 2 * bytes + body.as_ref().map_or(0, Body::weight) + 500;
+        let sender = event.pdu.sender().to_string();
+        Some(Self { flattened, sender, body, has_mentions, weight: weight as u64, concerned })
+    }
+
+    /// Whether the default rules of old that look for names have a text to look at.
+    pub(super) fn may_name_somebody(&self) -> bool {
+        self.body.is_some() && !self.has_mentions
     }
 
     /// Whether it takes long to put the event to the rules: many patterns, or many wildcards, and a
@@ -69,11 +83,12 @@ impl Prepared {
         });
         let patterns = in_conditions.chain(rules.content.iter().map(|rule| rule.pattern.as_str()));
         let cost = |pattern: &str| if pattern.contains(['*', '?']) { GLOB_COST } else { 1 };
-        let kibibytes = 1 + self.body.as_ref().map_or(0, String::len) / 1024;
+        let kibibytes = 1 + self.body.as_ref().map_or(0, Body::len) / 1024;
         patterns.map(cost).sum::<usize>() * kibibytes > LONG
     }
 
-    /// Which of the rules' conditions are met, by the ids of the rules.
+    /// Which of the rules' conditions are met, by the ids of the rules. None of them is about the
+    /// user whose rules they are.
     pub(super) async fn met(&self, rules: &Ruleset, context: &PushConditionRoomCtx) -> Vec<String> {
         let mut met = Vec::new();
         for rule in rules.override_.iter().chain(&rules.underride) {
@@ -84,42 +99,62 @@ impl Prepared {
         met
     }
 
-    /// Of the rule that matches first. `met` is of the default rules that do not name their user.
-    /// Never asked for the sender.
-    pub(super) async fn verdict(
+    /// The actions of the rule that matches first, if they notify. `met` is of the default rules
+    /// that do not name their user; `is_concerned` tells whether the user is in `concerned`. Never
+    /// asked for the sender.
+    pub(super) async fn verdict<'a>(
         &self,
-        rules: &Ruleset,
+        rules: &'a Ruleset,
         met: &[String],
+        is_concerned: bool,
         context: &PushConditionRoomCtx,
-    ) -> Verdict {
-        if let Some(actions) = self.first(rules.override_.iter(), met, context).await {
-            return notifying(actions);
+    ) -> Option<&'a [Action]> {
+        let found = self.matching(rules, met, is_concerned, context).await?;
+        found.iter().any(Action::should_notify).then_some(found)
+    }
+
+    async fn matching<'a>(
+        &self,
+        rules: &'a Ruleset,
+        met: &[String],
+        is_concerned: bool,
+        context: &PushConditionRoomCtx,
+    ) -> Option<&'a [Action]> {
+        let conditional = rules.override_.iter();
+        if let Some(actions) = self.first(conditional, met, is_concerned, context).await {
+            return Some(actions);
         }
-        let mut content = rules.content.iter().filter(|rule| rule.enabled);
+        let mut content =
+            rules.content.iter().filter(|rule| rule.enabled && !self.is_told(&rule.rule_id));
         if let Some(rule) = content.find(|rule| self.body_has(&rule.pattern)) {
-            return notifying(&rule.actions);
+            return Some(&rule.actions);
         }
         let of_room = rules.room.get(context.room_id.as_str()).filter(|rule| rule.enabled);
         if let Some(rule) = of_room {
-            return notifying(&rule.actions);
+            return Some(&rule.actions);
         }
         let of_sender = rules.sender.get(self.sender.as_str()).filter(|rule| rule.enabled);
         if let Some(rule) = of_sender {
-            return notifying(&rule.actions);
+            return Some(&rule.actions);
         }
-        self.first(rules.underride.iter(), met, context).await.and_then(notifying)
+        self.first(rules.underride.iter(), met, is_concerned, context).await
     }
 
     async fn first<'a>(
         &self,
         rules: impl Iterator<Item = &'a ConditionalPushRule>,
         met: &[String],
+        is_concerned: bool,
         context: &PushConditionRoomCtx,
     ) -> Option<&'a [Action]> {
         for rule in rules.filter(|rule| rule.enabled) {
             let matches = match rule.default {
+                true if self.is_told(&rule.rule_id) => false,
+                true if rule.rule_id == CONTAINS_DISPLAY_NAME => {
+                    self.meets_all(rule, context).await
+                }
                 true if !is_personal(&rule.rule_id) => met.contains(&rule.rule_id),
-                true if !self.concerned.contains(context.user_id.as_str()) => false,
+                true if !is_concerned => false,
                 _ => self.meets_all(rule, context).await,
             };
             if matches {
@@ -127,6 +162,12 @@ impl Prepared {
             }
         }
         None
+    }
+
+    /// Whether the event says itself what the rule would look for in the text.
+    fn is_told(&self, rule_id: &str) -> bool {
+        let of_old = [CONTAINS_DISPLAY_NAME, CONTAINS_USER_NAME, ROOM_NOTIF];
+        self.has_mentions && of_old.contains(&rule_id)
     }
 
     async fn meets_all(&self, rule: &ConditionalPushRule, context: &PushConditionRoomCtx) -> bool {
@@ -151,21 +192,17 @@ impl Prepared {
         }
     }
 
-    fn body_has(&self, pattern: &str) -> bool {
-        self.body.as_ref().is_some_and(|body| matches_words(body, &pattern.to_lowercase()))
+    pub(super) fn body_has(&self, pattern: &str) -> bool {
+        self.body.as_ref().is_some_and(|body| body.has(pattern))
     }
 }
 
 /// Whether a default rule is another for each user.
 pub(super) fn is_personal(rule_id: &str) -> bool {
     let personal = [PredefinedOverrideRuleId::InviteForMe, PredefinedOverrideRuleId::IsUserMention];
-    personal.iter().any(|id| id.as_str() == rule_id)
+    personal.iter().any(|id| id.as_str() == rule_id) || rule_id == CONTAINS_DISPLAY_NAME
 }
 
 fn has(text: &str, pattern: &str) -> bool {
-    matches_all(&text.to_lowercase(), &pattern.to_lowercase())
-}
-
-fn notifying(actions: &[Action]) -> Verdict {
-    actions.iter().any(Action::should_notify).then(|| actions.into())
+    matches_all(&lower(text), &lower(pattern))
 }

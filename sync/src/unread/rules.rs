@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use quick_cache::sync::Cache;
+use quick_cache::{Weighter, sync::Cache};
 use rooms::{Root, StoredEvent};
 use ruma::{
     OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UInt, UserId,
@@ -23,6 +23,10 @@ use crate::{Sources, SyncError};
 /// Events and rooms of which the prepared form is kept.
 const EVENTS_KEPT: usize = 4096;
 const ROOMS_KEPT: usize = 4096;
+/// All prepared events together; one may have 64 KiB.
+const PREPARED_BYTES: u64 = 32 << 20;
+/// Lists of actions that are shared between the users of one event; most have one of very few.
+const ACTIONS_SHARED: usize = 8;
 
 /// What the rules say of an event: `None` if it does not notify, else the actions of the rule that
 /// says that it does.
@@ -33,7 +37,9 @@ pub struct PushRules {
     sources: Sources,
     /// The default rules without those that name their user.
     impersonal: Ruleset,
-    prepared: Cache<OwnedEventId, Option<Arc<Prepared>>>,
+    /// Whether the default rules look for a user's name in the text.
+    looks_for_names: bool,
+    prepared: Cache<OwnedEventId, Option<Arc<Prepared>>, PreparedWeight>,
     shared: Cache<OwnedEventId, Arc<Shared>>,
     levels: Cache<OwnedRoomId, (Root, PushConditionPowerLevelsCtx)>,
 }
@@ -47,22 +53,45 @@ struct Shared {
     met: Vec<String>,
 }
 
+#[derive(Clone)]
+struct PreparedWeight;
+
+impl Weighter<OwnedEventId, Option<Arc<Prepared>>> for PreparedWeight {
+    fn weight(&self, _id: &OwnedEventId, event: &Option<Arc<Prepared>>) -> u64 {
+        event.as_ref().map_or(100, |event| event.weight)
+    }
+}
+
 /// Everybody's rules, in one room as it is now.
 pub struct RoomRules<'a> {
     rules: &'a PushRules,
     state: Root,
+    /// Names nobody as the user: no rule is put to the sender of an event, and what depends on the
+    /// user otherwise is asked apart.
     context: PushConditionRoomCtx,
+    asked: Option<Asked>,
+}
+
+/// The event that was asked of last: as a rule the next user is asked of the same.
+struct Asked {
+    event_id: OwnedEventId,
+    /// `None` of what no rule matches.
+    ready: Option<(Arc<Prepared>, Arc<Shared>)>,
+    /// Found so far.
+    actions: Vec<Arc<[Action]>>,
 }
 
 impl PushRules {
     pub(super) fn new(sources: Sources) -> Self {
         let nobody = UserId::parse("@nobody:invalid").expect("a user id");
-        let mut impersonal = Ruleset::server_default(&nobody);
+        let mut impersonal = sources.accounts.default_rules_of(&nobody);
         impersonal.override_.retain(|rule| !is_personal(&rule.rule_id));
+        let looks_for_names = !std::mem::take(&mut impersonal.content).is_empty();
         Self {
             sources,
             impersonal,
-            prepared: Cache::new(EVENTS_KEPT),
+            looks_for_names,
+            prepared: Cache::with_weighter(EVENTS_KEPT, PREPARED_BYTES, PreparedWeight),
             shared: Cache::new(EVENTS_KEPT),
             levels: Cache::new(ROOMS_KEPT),
         }
@@ -80,7 +109,7 @@ impl PushRules {
             context.power_levels = Some(self.levels(view).await?);
         }
         let state = view.map_or(Root::EMPTY, |view| view.state);
-        Ok(RoomRules { rules: self, state, context })
+        Ok(RoomRules { rules: self, state, context, asked: None })
     }
 
     async fn levels(
@@ -139,19 +168,8 @@ impl RoomRules<'_> {
         user: &UserId,
         event: &StoredEvent,
     ) -> Result<Verdict, SyncError> {
-        if event.pdu.sender() == user {
-            return Ok(None);
-        }
-        let Some(prepared) = self.rules.prepared(event) else { return Ok(None) };
-        user.clone_into(&mut self.context.user_id);
-        let shared = self.shared(event, &prepared).await;
-        match self.rules.sources.accounts.own_push_rules(user).await? {
-            Some(own) => self.put_to(&own, &shared, &prepared).await,
-            None if prepared.concerned.contains(user.as_str()) => {
-                self.put_to(&Ruleset::server_default(user), &shared, &prepared).await
-            }
-            None => Ok(shared.verdict.clone()),
-        }
+        let own = self.rules.sources.accounts.own_push_rules(user).await?;
+        self.verdict_by(own.as_deref(), user, event).await
     }
 
     /// As [`verdict`](Self::verdict); `None` if that would take long, which some users' rules do for
@@ -162,12 +180,59 @@ impl RoomRules<'_> {
         event: &StoredEvent,
     ) -> Result<Option<Verdict>, SyncError> {
         let own = self.rules.sources.accounts.own_push_rules(user).await?;
-        if let (Some(own), Some(prepared)) = (own, self.rules.prepared(event))
-            && prepared.is_long_for(&own)
+        if let (Some(own), Some((prepared, _))) = (&own, &self.asked(event).await.ready)
+            && prepared.is_long_for(own)
         {
             return Ok(None);
         }
-        self.verdict(user, event).await.map(Some)
+        self.verdict_by(own.as_deref(), user, event).await.map(Some)
+    }
+
+    /// `own`: the rules of a user who changed some.
+    async fn verdict_by(
+        &mut self,
+        own: Option<&Ruleset>,
+        user: &UserId,
+        event: &StoredEvent,
+    ) -> Result<Verdict, SyncError> {
+        if event.pdu.sender() == user {
+            return Ok(None);
+        }
+        let Some((prepared, shared)) = &self.asked(event).await.ready else { return Ok(None) };
+        let (prepared, shared) = (Arc::clone(prepared), Arc::clone(shared));
+        let is_concerned = prepared.concerned.contains(user.as_str());
+        let default;
+        let rules = match own {
+            Some(own) => own,
+            None if is_concerned || self.is_named(user, &prepared).await? => {
+                default = self.rules.sources.accounts.default_rules_of(user);
+                &default
+            }
+            None => return Ok(shared.verdict.clone()),
+        };
+        self.name(rules, user).await?;
+        let verdict = prepared.verdict(rules, &shared.met, is_concerned, &self.context).await;
+        Ok(verdict.map(|actions| self.shared_actions(actions)))
+    }
+
+    /// What is the same for everybody of whom the event is asked.
+    async fn asked(&mut self, event: &StoredEvent) -> &Asked {
+        let event_id = event.pdu.event_id();
+        let known = self.asked.take().filter(|asked| asked.event_id == *event_id);
+        let asked = match known {
+            Some(known) => known,
+            None => {
+                let ready = match self.rules.prepared(event) {
+                    Some(prepared) => {
+                        let shared = self.shared(event, &prepared).await;
+                        Some((prepared, shared))
+                    }
+                    None => None,
+                };
+                Asked { event_id: event_id.clone(), ready, actions: Vec::new() }
+            }
+        };
+        self.asked.insert(asked)
     }
 
     async fn shared(&self, event: &StoredEvent, prepared: &Prepared) -> Arc<Shared> {
@@ -179,33 +244,66 @@ impl RoomRules<'_> {
         }
         let rules = &self.rules.impersonal;
         let met = prepared.met(rules, &self.context).await;
-        let verdict = prepared.verdict(rules, &met, &self.context).await;
+        let verdict = prepared.verdict(rules, &met, false, &self.context).await.map(Arc::from);
         let shared = Arc::new(Shared { state: self.state, verdict, met });
         self.rules.shared.insert(id.clone(), Arc::clone(&shared));
         shared
     }
 
-    async fn put_to(
-        &mut self,
-        rules: &Ruleset,
-        shared: &Shared,
-        prepared: &Prepared,
-    ) -> Result<Verdict, SyncError> {
+    /// Whether the text has the user's localpart or display name, where that counts.
+    async fn is_named(&self, user: &UserId, prepared: &Prepared) -> Result<bool, SyncError> {
+        if !self.rules.looks_for_names || !prepared.may_name_somebody() {
+            return Ok(false);
+        }
+        Ok(prepared.body_has(user.localpart()) || prepared.body_has(&self.name_of(user).await?))
+    }
+
+    /// The user's name in the room, if any of the rules asks for it.
+    async fn name(&mut self, rules: &Ruleset, user: &UserId) -> Result<(), SyncError> {
         self.context.user_display_name.clear();
         if wants_display_name(rules) {
-            let (rooms, user) = (&self.rules.sources.rooms, &self.context.user_id);
-            let member = rooms.state_get(self.state, "m.room.member", user.as_str()).await?;
-            self.context.user_display_name =
-                member.map(|member| display_name(&member)).unwrap_or_default();
+            self.context.user_display_name = self.name_of(user).await?;
         }
-        Ok(prepared.verdict(rules, &shared.met, &self.context).await)
+        Ok(())
+    }
+
+    /// Empty if there is none.
+    async fn name_of(&self, user: &UserId) -> Result<String, SyncError> {
+        let rooms = &self.rules.sources.rooms;
+        let member = rooms.state_get(self.state, "m.room.member", user.as_str()).await?;
+        Ok(member.map(|member| display_name(&member)).unwrap_or_default())
+    }
+
+    /// Those who are notified in the same way share what says so.
+    fn shared_actions(&mut self, actions: &[Action]) -> Arc<[Action]> {
+        let Some(asked) = &mut self.asked else { return actions.into() };
+        let by_default = asked.ready.iter().filter_map(|(_, shared)| shared.verdict.as_ref());
+        let known = by_default.chain(&asked.actions).find(|known| are_same(known, actions));
+        if let Some(known) = known {
+            return Arc::clone(known);
+        }
+        let new: Arc<[Action]> = actions.into();
+        if asked.actions.len() < ACTIONS_SHARED {
+            asked.actions.push(Arc::clone(&new));
+        }
+        new
     }
 }
 
-/// A rule of old, which clients may have kept.
+/// A rule of old, which clients or the operator may have kept.
 #[expect(deprecated, reason = "the condition is deprecated, and there")]
 fn wants_display_name(rules: &Ruleset) -> bool {
     let conditional = rules.override_.iter().chain(&rules.underride);
     let mut conditions = conditional.filter(|rule| rule.enabled).flat_map(|rule| &rule.conditions);
     conditions.any(|condition| matches!(condition, PushCondition::ContainsDisplayName))
+}
+
+/// Whether both say the same, of what usual rules say.
+fn are_same(one: &[Action], other: &[Action]) -> bool {
+    let same = |(one, other): (&Action, &Action)| match (one, other) {
+        (Action::Notify, Action::Notify) => true,
+        _ if one.is_highlight() => other.is_highlight(),
+        _ => one.sound().is_some_and(|sound| other.sound() == Some(sound)),
+    };
+    one.len() == other.len() && one.iter().zip(other).all(same)
 }
