@@ -81,7 +81,7 @@ impl Sender {
                 else {
                     return Ok(None);
                 };
-                let servers = self.sharing(&user, None).await?;
+                let servers = self.sharing(&user).await?;
                 let edu = self.device_list_update(&user, &device_id, logged.position).await?;
                 Ok(Some((edu, servers)))
             }
@@ -91,7 +91,7 @@ impl Sender {
                 let Some(user) = self.local(&fact.subject).filter(|_| is_public) else {
                     return Ok(None);
                 };
-                let servers = self.sharing(&user, None).await?;
+                let servers = self.sharing(&user).await?;
                 Ok(Some((self.signing_key_update(&user).await?, servers)))
             }
             stream::EVENT => {
@@ -113,23 +113,43 @@ impl Sender {
         (user.server_name() == self.inner.rooms.server_name()).then_some(user)
     }
 
-    /// Other servers in rooms of the user, `except` one room.
-    async fn sharing(
-        &self,
-        user: &UserId,
-        except: Option<&RoomId>,
-    ) -> Result<BTreeSet<OwnedServerName>, Problem> {
+    /// Other servers in rooms of the user.
+    async fn sharing(&self, user: &UserId) -> Result<BTreeSet<OwnedServerName>, Problem> {
         let rooms = &self.inner.rooms;
         let mut servers = BTreeSet::new();
         for room in rooms.joined_rooms(user).await? {
-            if except != Some(&*room)
-                && let Some(view) = rooms.room(&room).await?
-            {
+            if let Some(view) = rooms.room(&room).await? {
                 servers.extend(view.servers.keys().cloned());
             }
         }
         servers.remove(rooms.server_name());
         Ok(servers)
+    }
+
+    /// Other servers in a room of the user that are in no other room of theirs. Most rooms have
+    /// none that are not met elsewhere, so as few of the user's rooms are looked at as will tell.
+    async fn met_in(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+    ) -> Result<BTreeSet<OwnedServerName>, Problem> {
+        let rooms = &self.inner.rooms;
+        let view = rooms.room(room).await?.filter(|view| view.local_joined.contains(user));
+        let Some(view) = view else { return Ok(BTreeSet::new()) };
+        let mut met: BTreeSet<_> = view.servers.keys().cloned().collect();
+        met.remove(rooms.server_name());
+        if met.is_empty() {
+            return Ok(met);
+        }
+        for other in rooms.joined_rooms(user).await?.into_iter().filter(|other| other != room) {
+            if let Some(view) = rooms.room(&other).await? {
+                met.retain(|server| !view.servers.contains_key(server));
+            }
+            if met.is_empty() {
+                break;
+            }
+        }
+        Ok(met)
     }
 
     async fn device_list_update(
@@ -190,9 +210,7 @@ impl Sender {
             return Ok(None);
         }
         let (user, room) = &in_room;
-        let all = self.sharing(user, None).await?;
-        let known = self.sharing(user, Some(room)).await?;
-        let news: BTreeSet<_> = all.difference(&known).cloned().collect();
+        let news = self.met_in(user, room).await?;
         let mut edu_of_one = None;
         if !news.is_empty() {
             let list = self.inner.devices.device_list(user).await?;
