@@ -292,7 +292,7 @@ section! {
     /// What is written to standard error.
     pub struct Logging {
         /// What to log, as in `info` or `info,rooms=debug`.
-        filter: String = "info,fjall=warn,lsm_tree=warn,sled=warn".to_owned(),
+        filter: String = "info,fjall=warn,lsm_tree=warn,sled=warn,ruma_common=warn".to_owned(),
         /// "human" or "json".
         format: String = "human".to_owned(),
     }
