@@ -221,6 +221,40 @@ async fn a_list_denies_by_what_it_says_and_by_what_it_does_not_say() {
     }
 }
 
+/// Servers without a name, which the list can keep out as such, or one by one.
+#[tokio::test]
+async fn a_server_is_denied_by_its_address() {
+    for (host, other) in [("127.0.0.1", "[::1]"), ("[::1]", "127.0.0.1")] {
+        for (list, denied) in [
+            (json!({ "allow": ["*"], "allow_ip_literals": false }), true),
+            (json!({ "allow": ["*"], "deny": [host] }), true),
+            (json!({ "allow": ["*"], "deny": ["127.*", "[::*"] }), true),
+            (json!({ "allow": ["*.test", other] }), true),
+            (json!({ "allow": ["*"], "deny": [other] }), false),
+        ] {
+            let scene = Scene::without_mallory("11").await;
+            let Scene { net, us, ada, room, .. } = &scene;
+            let event = us.say(ada, room, "before the list").await;
+            let evil = Hostile::at(net, host).await;
+            evil.join(us, room, &evil.user("mallory")).await.ok("nothing is denied yet");
+            let listed = us.send(ada, room, "m.room.server_acl", Some(""), list.clone()).await;
+            scene.third.has_event(room, &listed).await;
+            let before = scene.seen().await;
+            let case = format!("{}: {list}", evil.name);
+            if !denied {
+                let uri = path("v1/event_auth", &[room.as_str(), event.as_str()]);
+                evil.get(us, &uri).await.ok(&case);
+                continue;
+            }
+            for (uri, method, body) in requests(&scene, &evil).await {
+                evil.request(us, method, &uri, body).await.refused(&format!("{case}, {uri}"));
+            }
+            sends_nothing(&scene, &evil, true, &event).await;
+            scene.assert_nothing_but_honest_traffic(&before, &case).await;
+        }
+    }
+}
+
 /// An allowed server may build on what a denied one has said, and may hand it on: the list is about
 /// who asks, and a room whose history stopped there would part. The denied server gets nothing by it.
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! A server of which every byte is up to the test.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::body::Body;
 use bytes::Bytes;
 use events::{EventTemplate, Pdu, RequestToSign, RoomVersion, SigningKey, TemplateExpectation};
@@ -61,6 +63,23 @@ impl Hostile {
         for spelling in [host.clone(), host.to_ascii_lowercase(), plain] {
             net.names.lead(&spelling, port, listener.address);
         }
+        Self { name, key, _listener: listener }
+    }
+
+    /// Its name is its address, so that is where everybody finds it. `host` is a loopback address.
+    pub(crate) async fn at(net: &Net, host: &str) -> Self {
+        let key = SigningKey::from_seed(&[66; 32], "evil").expect("a key");
+        let document = Arc::new(OnceLock::new());
+        let said = Arc::clone(&document);
+        let answer = move |seen: &crate::net::Seen| match seen.uri.as_str() {
+            "/_matrix/key/v2/server" => said.get().and_then(json),
+            _ => json(json!({ "pdus": {} })),
+        };
+        let certificate = net.authority.issue(&[host.trim_matches(['[', ']'])]);
+        let listener = Peer::at(&format!("{host}:0"), certificate, &[b"h2"], answer).await;
+        let name = name(&listener.address.to_string());
+        let own = document.set(Document::of(name.as_str(), &key).json());
+        own.expect("it has said nothing before");
         Self { name, key, _listener: listener }
     }
 
