@@ -2,6 +2,7 @@
 //! reads configuration as text; every crate below gets typed values.
 
 mod overlay;
+mod policy_server;
 mod section;
 mod sections;
 
@@ -72,6 +73,9 @@ mod tests {
             ("public_url = \"https://x\"\n[mail]\nhost = \"x\"", "from"),
             ("public_url = \"https://x\"\n[mail]\nhost = \"x\"\nfrom = \"x\"", "from"),
             ("[federation]\ndelegate_to = \"https://x.test\"", "delegate_to"),
+            ("[policy_server]\nrooms = [\"#x:y.test\"]", "`rooms`"),
+            ("[policy_server]\ndenied_text = [\"?\"]", "[policy_server]"),
+            ("[policy_server]\nroom_rate = [1.0, 0]", "room_rate"),
             ("[[login.oidc]]\nid = \"x\"", "name"),
             ("[login.cas]\nserver_url = \"https://c.test\"", "public_url"),
             ("[login.cas]\nserver_url = \"cas\"", "URL"),

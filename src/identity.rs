@@ -1,4 +1,7 @@
 //! What makes this region this region: its name and its keys, kept in the store.
+//!
+//! The key of a policy server is another one: whoever has it can recommend events and nothing else,
+//! and a room can do without it.
 
 use anyhow::{Context as _, bail};
 use events::SigningKey;
@@ -28,6 +31,25 @@ impl Table for Identities {
     type Partition = u32;
     type Sort = ();
     type Value = IdentityRecord;
+}
+
+#[derive(Serialize, Deserialize)]
+struct PolicyKeyRecord {
+    seed: [u8; 32],
+}
+
+impl Versioned for PolicyKeyRecord {
+    const VERSION: u8 = 1;
+    type Previous = First;
+}
+
+struct PolicyKeys;
+
+impl Table for PolicyKeys {
+    const NAME: &'static str = "policy_key";
+    type Partition = u32;
+    type Sort = ();
+    type Value = PolicyKeyRecord;
 }
 
 /// The name and the signing key of a region.
@@ -66,4 +88,20 @@ pub(crate) async fn load_or_create(
     let signing_key = SigningKey::from_seed(&record.signing_key, &record.key_version)
         .context("the stored signing key is damaged")?;
     Ok(Identity { server_name, signing_key })
+}
+
+/// Loads the key by which this region recommends events as a policy server, or makes one. "The Key
+/// ID ... is *always* `ed25519:policy_server`."
+pub(crate) async fn policy_key(store: &Store, rng: &Rng) -> anyhow::Result<SigningKey> {
+    let record = match store.get::<PolicyKeys>(0, ()).await? {
+        Some(record) => record,
+        None => {
+            let record = PolicyKeyRecord { seed: rng.bytes() };
+            let mut batch = Batch::new();
+            batch.if_absent::<PolicyKeys>(0, ()).put::<PolicyKeys>(0, (), &record);
+            store.commit(batch).await.context("cannot store the policy key")?;
+            record
+        }
+    };
+    SigningKey::from_seed(&record.seed, "policy_server").context("the policy key is damaged")
 }

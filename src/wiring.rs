@@ -233,8 +233,12 @@ async fn open_rooms(
 ) -> anyhow::Result<rooms::Rooms> {
     let (store, clock, rng) = (store.clone(), clock.clone(), rng.clone());
     let identity::Identity { server_name, signing_key } = identity;
-    let opened =
-        rooms::Rooms::new(config.rooms(), store, clock, rng, server_name, signing_key, ports);
+    let mut rooms = config.rooms();
+    if config.policy_server.enabled {
+        let key = identity::policy_key(&store, &rng).await?;
+        rooms.policy_server = Some(config.policy_server.config(key)?);
+    }
+    let opened = rooms::Rooms::new(rooms, store, clock, rng, server_name, signing_key, ports);
     opened.context("cannot open the rooms")
 }
 

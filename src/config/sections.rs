@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 use ruma::OwnedServerName;
 
 use super::{
+    policy_server::PolicyServer,
     section::section,
     sign_on::{CaptchaSection, Cas, Oidc},
 };
@@ -32,6 +33,7 @@ section! {
         storage: Storage,
         tls: Tls,
         federation: Federation,
+        policy_server: PolicyServer,
         registration: Registration,
         login: Login,
         mail: Mail,
@@ -334,6 +336,7 @@ impl Config {
         self.mailer()?;
         self.federation()?;
         self.delegate_to()?;
+        self.policy_server.validate()?;
         self.appservices()?;
         self.client_api().map(drop)
     }

@@ -19,6 +19,7 @@ mod media;
 mod moderation;
 mod openid;
 mod peers;
+mod policy_server;
 mod push_gateway;
 mod push_rules;
 mod pushers;
