@@ -43,8 +43,12 @@ pub(crate) async fn check(
 
 /// A list that denies the server of who sets it could not be taken back: the others would listen to
 /// that server no more. Synapse refuses it too.
+///
+/// A list names hosts. Of a server with a port in its name others may share the host, as where servers
+/// are tried out, and then to deny them all may be what is wanted; Synapse lets it pass as well.
 fn check_lets_itself_in(inner: &Inner, content: &RawValue) -> Result<(), Error> {
-    if events::ServerAcl::parse(content.get()).allows(&inner.server_name) {
+    let shares_host = inner.server_name.port().is_some();
+    if shares_host || events::ServerAcl::parse(content.get()).allows(&inner.server_name) {
         return Ok(());
     }
     let reason = "the access control list denies this server, which could not set another then";
