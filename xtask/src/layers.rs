@@ -13,6 +13,7 @@ use crate::checkout::Checkout;
 const RANKS: &[(&str, u8)] = &[
     ("stdx", 0),
     ("storage", 0),
+    ("frames", 0),
     ("events", 1),
     ("rooms", 2),
     ("accounts", 2),
@@ -20,9 +21,9 @@ const RANKS: &[(&str, u8)] = &[
     ("presence", 2),
     ("media", 2),
     ("sync", 3),
-    ("user-directory", 3),
     ("search", 3),
     ("sso", 3),
+    ("user-directory", 3),
     ("push", 4),
     ("appservice", 4),
     ("client-api", 5),

@@ -4,17 +4,18 @@
 //! ordinary HTTP Matrix error.
 
 mod channel;
-mod codec;
 mod delivered;
 mod end;
 mod filters;
 mod frame;
 mod handshake;
 mod in_flight;
+mod link;
 mod methods;
 mod registry;
 mod running;
 mod socket;
+mod transport;
 
 use std::sync::Arc;
 
@@ -207,9 +208,9 @@ fn upgrade(sockets: Sockets, parts: &mut http::request::Parts, start: Start) -> 
         Mode::Draft => PROTOCOL_DRAFT,
     };
     let is_offered = offered(&parts.headers).iter().any(|name| name == protocol);
-    let (on_upgrade, response) = handshake.accept(is_offered.then_some(protocol));
+    let (upgrade, response) = handshake.accept(is_offered.then_some(protocol));
     let tasks = sockets.inner.pieces.tasks.clone();
     // Owned, so that the server's end waits for each socket to be told.
-    tasks.spawn("socket", socket::run(sockets, on_upgrade, start));
+    tasks.spawn("socket", socket::run(sockets, upgrade, start));
     response
 }

@@ -11,9 +11,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use frames::codec::{Decoder, Message, Opcode, Violation, encode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-use super::codec::{Decoder, Message, Opcode, Violation, encode};
 
 /// What one read takes at most. On the stack, so it costs nothing while there is nothing to read.
 const READ_BYTES: usize = 8 << 10;
@@ -43,14 +42,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         Self { stream, decoder, unsent: Vec::new(), written: 0 }
     }
 
-    /// Waits for the next message. Safe to cancel.
-    pub(super) async fn receive(&mut self) -> Result<Message, Broken> {
-        poll_fn(|context| self.poll_receive(context)).await
-    }
-
-    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Broken>> {
+    /// The next message.
+    pub(super) fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Broken>> {
         loop {
-            match self.decoder.next() {
+            match self.decoder.message() {
                 Ok(Some(message)) => return Poll::Ready(Ok(message)),
                 Ok(None) => (),
                 Err(violation) => return Poll::Ready(Err(Broken::Violation(violation))),
@@ -110,7 +105,7 @@ fn poll_read<S: AsyncRead + Unpin>(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{future::poll_fn, time::Duration};
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
@@ -144,13 +139,14 @@ mod tests {
             far.write_all(&[byte]).await.expect("there is room");
             tokio::select! {
                 biased;
-                message = channel.receive() => {
+                message = poll_fn(|context| channel.poll_receive(context)) => {
                     assert_eq!((message, byte), (Ok(Message::Ping(b"p".to_vec())), b'p'));
                 }
                 () = std::future::ready(()) => assert_ne!(byte, b'p'),
             }
         }
         drop(far);
-        assert_eq!(channel.receive().await, Err(Broken::Gone));
+        let next = poll_fn(|context| channel.poll_receive(context)).await;
+        assert_eq!(next, Err(Broken::Gone));
     }
 }

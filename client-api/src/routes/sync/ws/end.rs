@@ -1,8 +1,9 @@
 //! Why a socket ends, and the close code that says so.
 
+use frames::codec::Violation;
 use serde_json::json;
 
-use super::{channel::Broken, codec::Violation};
+use super::channel::Broken;
 use crate::error::Error;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,11 +6,13 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request::Parts,
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header,
+    request::Parts,
 };
 use hyper::upgrade::OnUpgrade;
 use sha1::{Digest as _, Sha1};
 
+use super::{link::LinkUpgrade, transport::Upgrade};
 use crate::error::Error;
 
 /// Appended to a client's key before it is hashed.
@@ -40,7 +42,7 @@ impl IntoResponse for Refusal {
 
 /// A valid opening of a WebSocket.
 pub(super) struct Handshake {
-    on_upgrade: OnUpgrade,
+    upgrade: Upgrade,
     /// HTTP/2 knows none.
     accept: Option<HeaderValue>,
 }
@@ -61,13 +63,13 @@ impl Handshake {
         if parts.headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|value| value != "13") {
             return Err(Refusal::Version);
         }
-        let on_upgrade = parts.extensions.remove::<OnUpgrade>();
-        let on_upgrade = on_upgrade.ok_or(Refusal::Other("The connection cannot be upgraded"))?;
-        Ok(Self { on_upgrade, accept })
+        let upgrade = upgrade(&mut parts.extensions);
+        let upgrade = upgrade.ok_or(Refusal::Other("The connection cannot be upgraded"))?;
+        Ok(Self { upgrade, accept })
     }
 
     /// The answer that opens the WebSocket, and the connection once it is written.
-    pub(super) fn accept(self, protocol: Option<&'static str>) -> (OnUpgrade, Response) {
+    pub(super) fn accept(self, protocol: Option<&'static str>) -> (Upgrade, Response) {
         let mut response = Response::new(Body::empty());
         let headers = response.headers_mut();
         if let Some(protocol) = protocol {
@@ -79,8 +81,16 @@ impl Handshake {
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         }
-        (self.on_upgrade, response)
+        (self.upgrade, response)
     }
+}
+
+/// The connection of this process that is upgraded, or that of a gateway.
+fn upgrade(extensions: &mut Extensions) -> Option<Upgrade> {
+    if let Some(link) = extensions.remove::<LinkUpgrade>() {
+        return link.take().map(Upgrade::Link);
+    }
+    extensions.remove::<OnUpgrade>().map(Upgrade::Http)
 }
 
 /// What the client's key is answered with.

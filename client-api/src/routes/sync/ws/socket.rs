@@ -13,21 +13,20 @@ mod requests;
 use std::{future::Future, pin::Pin, time::Duration};
 
 use accounts::Session;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
+use frames::codec::{self, Message, Opcode};
 use serde_json::{Value, json};
 use sync::{Batch, SyncError};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
-    FRAME_BYTES_MAX, Pieces, Sockets,
-    channel::{Broken, Channel},
-    codec::{self, Message, Opcode},
+    Pieces, Sockets,
+    channel::Broken,
     end::{End, LOCKED, REPLACED, SLOW, SOFT_LOGOUT, TOO_FAST, UNKNOWN_TOKEN},
     frame,
     in_flight::InFlight,
     registry::Place,
     running::{Running, StartParams},
+    transport::{Transport, Upgrade},
 };
 
 /// Between two pings of the server. nginx closes what is silent for 60 s.
@@ -61,7 +60,7 @@ pub(super) struct Start {
 
 struct Socket {
     sockets: Sockets,
-    channel: Channel<TokioIo<Upgraded>>,
+    transport: Transport,
     mode: Mode,
     running: Option<Box<Running>>,
     /// Of the next batch. Never starts over, so that an acknowledgement means one batch only.
@@ -85,11 +84,11 @@ struct Open {
 /// Drives a socket to its end, once its connection is handed over.
 pub(super) fn run(
     sockets: Sockets,
-    on_upgrade: OnUpgrade,
+    upgrade: Upgrade,
     start: Start,
 ) -> impl Future<Output = ()> + Send {
     // What is only needed in the beginning has a box of its own, which is gone afterwards.
-    let opening = Box::pin(open(sockets, on_upgrade, start));
+    let opening = Box::pin(open(sockets, upgrade, start));
     async {
         let Some(mut open) = opening.await else { return };
         let end = open.serve().await;
@@ -98,9 +97,9 @@ pub(super) fn run(
 }
 
 /// `None` if nobody is there, or no longer.
-async fn open(sockets: Sockets, on_upgrade: OnUpgrade, start: Start) -> Option<Box<Open>> {
-    let stream = on_upgrade.await.ok()?;
-    let mut socket = Socket::new(sockets, stream, start.mode);
+async fn open(sockets: Sockets, upgrade: Upgrade, start: Start) -> Option<Box<Open>> {
+    let transport = upgrade.transport().await?;
+    let mut socket = Socket::new(sockets, transport, start.mode);
     match socket.open(start).await {
         Ok(session) => Some(Box::new(Open::new(socket, session))),
         Err(end) => {
@@ -114,6 +113,7 @@ impl Open {
     fn new(socket: Socket, session: Session) -> Self {
         let place = socket.sockets.inner.registry.enter(&session);
         let ended = Box::pin(socket.pieces().accounts.session_ended(session.id));
+        socket.transport.belongs_to(&session);
         Self { socket, session, place, ended }
     }
 
@@ -131,13 +131,12 @@ impl Open {
     async fn step(&mut self) -> Step {
         let Self { socket, session, place, ended } = self;
         let deadline = socket.deadline(session);
-        let waits = socket.running.as_ref().is_some_and(|running| running.is_open());
-        let Socket { sockets, channel, running, in_flight, .. } = socket;
+        let Socket { sockets, transport, running, in_flight, .. } = socket;
         tokio::select! {
-            message = channel.receive() => Step::Message(message),
+            message = transport.receive() => Step::Message(message),
             answer = in_flight.next() => Step::Answer(answer),
-            batch = next_batch(running), if waits => Step::Batch(batch),
-            () = sleep_until(deadline) => Step::Timer,
+            batch = next_batch(running) => Step::Batch(batch),
+            () = at(deadline) => Step::Timer,
             () = place.replaced() => Step::End(REPLACED),
             () = ended => Step::End(over(&sockets.inner.pieces, session)),
             () = sockets.inner.pieces.tasks.stopping() => Step::End(End::Restart),
@@ -182,11 +181,11 @@ fn over(pieces: &Pieces, session: &Session) -> End {
 }
 
 impl Socket {
-    fn new(sockets: Sockets, stream: Upgraded, mode: Mode) -> Self {
+    fn new(sockets: Sockets, transport: Transport, mode: Mode) -> Self {
         let now = Instant::now();
         Self {
             sockets,
-            channel: Channel::new(TokioIo::new(stream), FRAME_BYTES_MAX),
+            transport,
             mode,
             running: None,
             next_seq: 1,
@@ -207,16 +206,14 @@ impl Socket {
     }
 
     /// When the next thing happens by itself.
-    fn deadline(&self, session: &Session) -> Instant {
-        let mut next = self.next_ping;
-        if let Some(late) = self.running.as_ref().and_then(|running| running.ack_deadline()) {
-            next = next.min(late);
-        }
-        if let Some(left) = self.token_left(session) {
+    fn deadline(&self, session: &Session) -> Option<Instant> {
+        let ping = (!self.transport.is_watched()).then_some(self.next_ping);
+        let late = self.running.as_ref().and_then(|running| running.ack_deadline());
+        let expiry = self.token_left(session).map(|left| {
             let notice = if self.expiry_told { left } else { left.saturating_sub(EXPIRY_NOTICE) };
-            next = next.min(Instant::now() + notice);
-        }
-        next
+            Instant::now() + notice
+        });
+        [ping, late, expiry].into_iter().flatten().min()
     }
 
     /// For how long the token is still good, if it expires at all.
@@ -242,7 +239,7 @@ impl Socket {
                 self.write(&notice.to_string()).await?;
             }
         }
-        if now >= self.next_ping {
+        if now >= self.next_ping && !self.transport.is_watched() {
             if self.pings_missed >= PINGS_MISSED_MAX {
                 return Err(End::Gone);
             }
@@ -270,7 +267,9 @@ impl Socket {
         let Some(running) = self.running.as_mut() else { return Ok(()) };
         let batch = match batch {
             Ok(batch) => batch,
-            Err(SyncError::Stopping) => return Err(End::Restart),
+            Err(SyncError::Superseded) => return Err(REPLACED),
+            // What the client is told when it comes again.
+            Err(SyncError::Stopping | SyncError::UnknownPos) => return Err(End::Restart),
             Err(error) => {
                 tracing::error!(%error, "a socket's sync failed");
                 return Err(End::Restart);
@@ -295,7 +294,7 @@ impl Socket {
     }
 
     async fn send(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), End> {
-        match timeout(WRITE_TIME, self.channel.send(opcode, payload)).await {
+        match timeout(WRITE_TIME, self.transport.send(opcode, payload)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_gone)) => Err(End::Gone),
             Err(_elapsed) => Err(SLOW),
@@ -309,7 +308,7 @@ impl Socket {
                 End::Gone => return,
                 End::Left { code } => {
                     let code = code.map(|code| codec::close(code, "")).unwrap_or_default();
-                    self.channel.send(Opcode::Close, &code).await.is_ok()
+                    self.transport.send(Opcode::Close, &code).await.is_ok()
                 }
                 End::Close { code, reason } => self.say_close(code, reason).await,
                 End::Restart => {
@@ -318,12 +317,12 @@ impl Socket {
                         "method": "goodbye", "reason": "restart", "retry_after_ms": retry,
                     });
                     let goodbye = goodbye.to_string();
-                    self.channel.send(Opcode::Text, goodbye.as_bytes()).await.is_ok()
+                    self.transport.send(Opcode::Text, goodbye.as_bytes()).await.is_ok()
                         && self.say_close(1012, "restart").await
                 }
             };
             if answered {
-                self.channel.finish().await;
+                self.transport.finish().await;
             }
         })
         .await;
@@ -331,11 +330,11 @@ impl Socket {
 
     /// Whether the client's own close has come, or nothing more of it can be understood.
     async fn say_close(&mut self, code: u16, reason: &str) -> bool {
-        if self.channel.send(Opcode::Close, &codec::close(code, reason)).await.is_err() {
+        if self.transport.send(Opcode::Close, &codec::close(code, reason)).await.is_err() {
             return false;
         }
         loop {
-            match self.channel.receive().await {
+            match self.transport.receive().await {
                 Ok(Message::Close(_)) | Err(Broken::Violation(codec::Violation::Protocol(_))) => {
                     return true;
                 }
@@ -343,6 +342,14 @@ impl Socket {
                 Err(Broken::Gone) => return false,
             }
         }
+    }
+}
+
+/// Resolves at the instant; never without one.
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -356,7 +363,7 @@ enum Step {
 
 async fn next_batch(running: &mut Option<Box<Running>>) -> Result<Batch, SyncError> {
     match running {
-        Some(running) => running.connection.next().await,
+        Some(running) => running.next().await,
         None => std::future::pending().await,
     }
 }

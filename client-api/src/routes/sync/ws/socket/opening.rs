@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use accounts::Session;
+use frames::codec::{Message, Opcode};
 use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::{
     super::{
-        codec::{Message, Opcode},
         end::{End, NO_AUTH, PROTOCOL_ERROR},
         frame::{self, Incoming, Request},
         methods,
@@ -42,7 +42,7 @@ impl Socket {
     /// Without a header or a ticket the first frame has to be `auth`.
     async fn first_frame(&mut self) -> Result<Session, End> {
         let text = loop {
-            match self.channel.receive().await? {
+            match self.transport.receive().await? {
                 Message::Text(text) => break text,
                 Message::Ping(payload) => self.send(Opcode::Pong, &payload).await?,
                 Message::Pong => (),

@@ -10,7 +10,7 @@ const CONTROL_BYTES_MAX: usize = 125;
 mod tests;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Message {
+pub enum Message {
     Text(String),
     /// Its payload has to come back in a pong.
     Ping(Vec<u8>),
@@ -21,7 +21,7 @@ pub(super) enum Message {
 
 /// Why a client's bytes are no messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Violation {
+pub enum Violation {
     /// The message is skipped, and those after it can be read.
     #[error("the message is too long")]
     TooLong,
@@ -32,7 +32,7 @@ pub(super) enum Violation {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Opcode {
+pub enum Opcode {
     Continuation = 0,
     Text = 1,
     Close = 8,
@@ -107,7 +107,7 @@ impl Header {
 
 /// What was read of a client and is not a message yet.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub struct Decoder {
     input: Vec<u8>,
     /// Of `input`, what is decoded.
     done: usize,
@@ -122,12 +122,12 @@ pub(super) struct Decoder {
 
 impl Decoder {
     /// Of a message that is longer than `message_bytes_max` bytes nothing is kept.
-    pub(super) fn new(message_bytes_max: usize) -> Self {
+    pub fn new(message_bytes_max: usize) -> Self {
         let (input, fragments, broken) = (Vec::new(), None, None);
         Self { input, done: 0, skip: 0, fragments, message_bytes_max, broken }
     }
 
-    pub(super) fn feed(&mut self, bytes: &[u8]) {
+    pub fn feed(&mut self, bytes: &[u8]) {
         self.input.drain(..self.done);
         self.done = 0;
         let skipped = usize::try_from(self.skip).map_or(bytes.len(), |skip| skip.min(bytes.len()));
@@ -136,7 +136,7 @@ impl Decoder {
     }
 
     /// The next message, if it is complete. A violation of the protocol stays for ever.
-    pub(super) fn next(&mut self) -> Result<Option<Message>, Violation> {
+    pub fn message(&mut self) -> Result<Option<Message>, Violation> {
         if let Some(violation) = self.broken {
             return Err(violation);
         }
@@ -250,7 +250,7 @@ fn unmask(payload: &mut [u8], mask: [u8; 4]) {
 }
 
 /// Appends one frame. Control frames are cut to what they may hold.
-pub(super) fn encode(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+pub fn encode(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     let payload = match opcode.is_control() {
         true => &payload[..payload.len().min(CONTROL_BYTES_MAX)],
         false => payload,
@@ -272,7 +272,7 @@ pub(super) fn encode(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The payload of a close frame.
-pub(super) fn close(code: u16, reason: &str) -> Vec<u8> {
+pub fn close(code: u16, reason: &str) -> Vec<u8> {
     let mut payload = code.to_be_bytes().to_vec();
     payload.extend_from_slice(reason.as_bytes());
     payload

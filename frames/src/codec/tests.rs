@@ -35,7 +35,7 @@ fn decode(pieces: &[&[u8]]) -> (Vec<Message>, Option<Violation>, Decoder) {
     for piece in pieces {
         decoder.feed(piece);
         loop {
-            match decoder.next() {
+            match decoder.message() {
                 Ok(Some(message)) => messages.push(message),
                 Ok(None) => break,
                 Err(violation) => return (messages, Some(violation), decoder),
@@ -125,7 +125,7 @@ fn violations_are_found_as_soon_as_they_show() {
             let (messages, violation, mut decoder) = decode(pieces);
             assert!(matches!(violation, Some(Violation::Protocol(_))), "{row}: {violation:?}");
             assert_eq!(messages, [], "{row}");
-            assert_eq!(decoder.next().err(), violation, "{row}: nothing after it is read");
+            assert_eq!(decoder.message().err(), violation, "{row}: nothing after it is read");
         }
     }
 }
@@ -148,7 +148,7 @@ fn what_is_too_long_is_skipped_without_being_kept() {
             for piece in bytes.chunks(size) {
                 decoder.feed(piece);
                 loop {
-                    match decoder.next() {
+                    match decoder.message() {
                         Ok(None) => break,
                         Ok(message) => last = message,
                         Err(violation) => {
@@ -168,7 +168,7 @@ fn what_is_too_long_is_skipped_without_being_kept() {
 fn the_length_that_a_client_claims_takes_no_memory() {
     let mut decoder = Decoder::new(MAX);
     decoder.feed(&[0x81, 0x80 | 127, 0, 0, 0, 0, 0, 1, 0x11, 0, 1, 2, 3, 4, b'x']);
-    assert_eq!(decoder.next(), Ok(None));
+    assert_eq!(decoder.message(), Ok(None));
     assert!(decoder.input.capacity() < 100);
 }
 
@@ -208,7 +208,7 @@ fn junk_neither_panics_nor_piles_up() {
             bytes.extend((0..below(60)).map(|_| below(2) * below(256)));
             decoder.feed(&bytes);
             assert!(decoder.input.len() <= 14 + SMALL + CONTROL_BYTES_MAX + bytes.len());
-            match decoder.next() {
+            match decoder.message() {
                 Ok(message) => read += u32::from(message.is_some()),
                 Err(Violation::TooLong) => (),
                 Err(Violation::Protocol(_)) => {
