@@ -175,7 +175,9 @@ impl Pdu {
 
     /// The content as JSON text, canonical.
     pub fn content_str(&self) -> &str {
-        &self.text()[self.content.clone()]
+        // The rest need not be gone through again.
+        let content = &self.json[self.content.clone()];
+        str::from_utf8(content).expect("the event was read from text")
     }
 
     pub fn content(&self) -> &RawValue {

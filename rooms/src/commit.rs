@@ -3,7 +3,7 @@
 //! The writer of a room goes on as soon as its batch is submitted; only who asked for the event
 //! waits for the disk. So many writers of one room share a flush.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use events::Pdu;
 use ruma::{OwnedServerName, RoomId, ServerName, UserId, events::room::member::MembershipState};
@@ -201,6 +201,7 @@ impl Rows<'_> {
             txn: event.txn.clone(),
             redacted_by: event.redacted_by.clone(),
             status: EventStatus::Accepted,
+            previous: OnceLock::new(),
         };
         let room_id = self.room_id;
         let id = event.pdu.event_id();

@@ -22,7 +22,7 @@ use storage::{Batch, Position, Range};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::{
-    Error, Root, StoredEvent,
+    Error, EventStatus, Root, StoredEvent,
     commit::Submitted,
     draft::Draft,
     rooms::Inner,
@@ -202,6 +202,23 @@ impl Room {
         let start = views.tail.partition_point(|event| event.position <= after);
         let end = views.tail.partition_point(|event| event.position <= up_to);
         Some(views.tail.range(start..end.max(start)).cloned().collect())
+    }
+
+    /// The newest `limit` accepted events with `after < position <= up_to`, newest first, if as many
+    /// are in memory.
+    pub(crate) fn newest(
+        &self,
+        after: Position,
+        up_to: Position,
+        limit: usize,
+    ) -> Option<Vec<Arc<StoredEvent>>> {
+        let views = self.views.lock();
+        views.current.as_ref()?;
+        let newer = views.tail.iter().rev().skip_while(|event| event.position > up_to);
+        let newer = newer.take_while(|event| event.position > after);
+        let accepted = newer.filter(|event| event.status == EventStatus::Accepted);
+        let newest: Vec<_> = accepted.take(limit).cloned().collect();
+        (newest.len() == limit).then_some(newest)
     }
 
     fn load(&self, view: RoomView) {

@@ -26,11 +26,19 @@ impl Rooms {
         event_type: &str,
         state_key: &str,
     ) -> Result<Option<Arc<StoredEvent>>, Error> {
-        let nodes = NewNodes::default();
-        match self.inner.trie.get(root, event_type, state_key, &nodes).await? {
+        match self.state_id(root, event_type, state_key).await? {
             Some(id) => self.inner.events.get(&id).await,
             None => Ok(None),
         }
+    }
+
+    pub(crate) async fn state_id(
+        &self,
+        root: Root,
+        event_type: &str,
+        state_key: &str,
+    ) -> Result<Option<OwnedEventId>, Error> {
+        self.inner.trie.get(root, event_type, state_key, &NewNodes::default()).await
     }
 
     /// `(type, state key, event id)` of every entry.

@@ -1,6 +1,6 @@
 //! An accepted event as readers get it: shared, and serialised once.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use events::{ClientEvent, Pdu, RoomVersion};
 use quick_cache::{Weighter, sync::Cache};
@@ -52,6 +52,8 @@ pub struct StoredEvent {
     pub txn: Option<TxnEcho>,
     pub redacted_by: Option<OwnedEventId>,
     pub status: EventStatus,
+    /// What it replaced in the state before it, once that was looked up.
+    pub(crate) previous: OnceLock<Option<OwnedEventId>>,
 }
 
 impl StoredEvent {
@@ -72,6 +74,7 @@ impl StoredEvent {
                 .map(|(device, txn)| TxnEcho { device_id: device.into(), txn_id: txn.into() }),
             redacted_by: record.redacted_by,
             status: EventStatus::Accepted,
+            previous: OnceLock::new(),
         })
     }
 
@@ -97,6 +100,7 @@ impl StoredEvent {
             txn: None,
             redacted_by: None,
             status,
+            previous: OnceLock::new(),
         })
     }
 
@@ -104,6 +108,11 @@ impl StoredEvent {
     /// in the topological order and none in the order of delivery.
     pub fn is_historic(&self) -> bool {
         self.position & HISTORIC != 0
+    }
+
+    /// Whether the room's state once the event was accepted is not what followed from the event.
+    pub fn has_forked(&self) -> bool {
+        self.room_state.is_some()
     }
 
     /// Whether all checks were made. Of an outlier, and of one that was rejected as an outlier, the

@@ -91,6 +91,11 @@ impl Rooms {
             return Ok(Vec::new());
         }
         let loaded = self.inner.loaded(room).await?;
+        if newest_first
+            && let Some(newest) = loaded.as_ref().and_then(|room| room.newest(after, up_to, limit))
+        {
+            return Ok(newest);
+        }
         let Some(mut events) = loaded.and_then(|room| room.recent(after, up_to)) else {
             return self.inner.stored_timeline(room, after, up_to, limit, newest_first).await;
         };
@@ -245,6 +250,16 @@ impl Rooms {
         Wanted::new(filter, event.pdu.room_id()).wants(event)
     }
 
+    /// The event of the room at that position of its own ([`StoredEvent::position`]).
+    pub async fn event_at(
+        &self,
+        room: &RoomId,
+        position: Position,
+    ) -> Result<Option<Arc<StoredEvent>>, Error> {
+        let events = self.inner.events_at(room, vec![position]).await?;
+        Ok(events.into_iter().next())
+    }
+
     /// The event that found its place in the history with the fact ([`stream::HISTORY`]) at that
     /// position of the log.
     ///
@@ -254,8 +269,7 @@ impl Rooms {
         room: &RoomId,
         position: Position,
     ) -> Result<Option<Arc<StoredEvent>>, Error> {
-        let events = self.inner.events_at(room, vec![position | HISTORIC]).await?;
-        Ok(events.into_iter().next())
+        self.event_at(room, position | HISTORIC).await
     }
 
     /// The event closest to `ts` (milliseconds) in that direction, and its time.

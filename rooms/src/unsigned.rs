@@ -64,8 +64,20 @@ impl Rooms {
 
     async fn add_previous(&self, event: &StoredEvent, object: &mut Object) -> Result<(), Error> {
         let Some(state_key) = event.pdu.state_key() else { return Ok(()) };
-        let replaced =
-            self.state_get(event.state_before, event.pdu.event_type(), state_key).await?;
+        let replaced = match event.previous.get() {
+            Some(known) => known.clone(),
+            None => {
+                let event_type = event.pdu.event_type();
+                let found = self.state_id(event.state_before, event_type, state_key).await?;
+                // Whoever else set it found the same.
+                let _known = event.previous.set(found.clone());
+                found
+            }
+        };
+        let replaced = match replaced {
+            Some(id) => self.inner.events.get(&id).await?,
+            None => None,
+        };
         if let Some(replaced) = replaced {
             object.key("prev_content").extend_from_slice(replaced.pdu.content_str().as_bytes());
             object.string("prev_sender", replaced.pdu.sender().as_str());

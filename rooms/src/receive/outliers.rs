@@ -1,7 +1,10 @@
 //! Events that others refer to: judged by their auth events alone, and kept without a place in
 //! history.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use events::{ClientEvent, Pdu, RoomVersion};
 use ruma::OwnedEventId;
@@ -124,5 +127,6 @@ pub(crate) fn side_event(
         txn: None,
         redacted_by: None,
         status,
+        previous: OnceLock::new(),
     })
 }

@@ -1,6 +1,9 @@
 //! Events of the past get their places in history, with the state at each of them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use events::{ClientEvent, Pdu};
 use ruma::{OwnedEventId, OwnedServerName, RoomId};
@@ -233,6 +236,7 @@ fn historic(pdu: Arc<Pdu>, view: &RoomView, state_before: Root) -> Arc<StoredEve
         txn: None,
         redacted_by: None,
         status: EventStatus::Accepted,
+        previous: OnceLock::new(),
     })
 }
 
