@@ -207,7 +207,9 @@ fn assemble(
     let RoomSections { join, invite, knock, leave, newest, .. } = rooms;
     let no_rooms = [&join, &invite, &knock, &leave].iter().all(|section| section.is_empty());
     let no_events = [account_data, presence, to_device].iter().all(|events| events.is_empty());
-    let mut body = Vec::with_capacity(1024);
+    let rooms_bytes = join.len() + invite.len() + knock.len() + leave.len();
+    let bytes = rooms_bytes + account_data.len() + presence.len() + to_device.len();
+    let mut body = Vec::with_capacity(bytes + 1024);
     let mut object = Object::open(&mut body);
     json::text(object.key("next_batch"), &token.to_string());
     account_data.write_unless_empty(&mut object, "account_data");
@@ -348,7 +350,9 @@ async fn rooms(
     account_data: &ByRoom,
 ) -> Result<RoomSections, SyncError> {
     let mut sections = RoomSections::default();
-    for room in &changed.rooms {
+    let count = changed.rooms.len();
+    for (done, room) in changed.rooms.iter().enumerate() {
+        sections.join.expect(count - done, count);
         let data = account_data.get(&room.room_id).map_or(&[][..], Vec::as_slice);
         match room.membership.state {
             MembershipState::Join => v3::join::write(scope, room, data, &mut sections).await?,

@@ -71,6 +71,11 @@ impl Events {
         self.json.is_empty()
     }
 
+    /// Bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.json.len()
+    }
+
     /// The list, as a JSON array.
     pub(crate) fn write_list(&self, out: &mut Vec<u8>) {
         if self.json.is_empty() {
@@ -105,6 +110,20 @@ pub(crate) struct Map {
 impl Map {
     pub(crate) fn is_empty(&self) -> bool {
         self.json.is_empty()
+    }
+
+    /// Bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.json.len()
+    }
+
+    /// Makes room for `missing` members more of `count`, by what those that are there take: an
+    /// answer of megabytes is not to be moved again and again.
+    pub(crate) fn expect(&mut self, missing: usize, count: usize) {
+        let each = self.json.len() / (count - missing).max(1);
+        if self.json.capacity() - self.json.len() < 2 * each {
+            self.json.reserve((each + each / 8) * missing);
+        }
     }
 
     /// Appends a key; the value is to be appended to what is returned.

@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use presence::UserPresence;
-use ruma::{OwnedUserId, UserId};
+use ruma::{OwnedRoomId, OwnedUserId, UserId, events::room::member::MembershipState};
 
 use super::Hub;
 use crate::{SyncError, changes::UserMark, waiter::Change};
@@ -122,6 +122,14 @@ impl Hub {
             room.for_each_watcher(&mut note);
         }
         Ok(())
+    }
+
+    /// The rooms of a user whose mark is held; in the order of their ids.
+    pub(crate) fn joined_rooms(&self, user: &UserId) -> Vec<OwnedRoomId> {
+        let Some(user) = self.users.read().get(user).cloned() else { return Vec::new() };
+        let memberships = user.memberships.read();
+        let joined = memberships.iter().filter(|(_, room)| room.state == MembershipState::Join);
+        joined.map(|(room_id, _)| room_id.clone()).collect()
     }
 
     /// Whose presence changed for the user after one moment and up to another; `None` if that is

@@ -1,6 +1,6 @@
 //! `presence`: of those who share a room with the user.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use presence::UserPresence;
 use ruma::{OwnedUserId, UserId, presence::PresenceState};
@@ -98,13 +98,20 @@ async fn everybody(
     events: &mut Events,
 ) -> Result<BTreeSet<OwnedUserId>, SyncError> {
     let rooms = &scope.sync.sources.rooms;
-    let mut users = BTreeSet::from([scope.user.to_owned()]);
-    for room in rooms.rooms_of(scope.user).await? {
-        if room.membership == ruma::events::room::member::MembershipState::Join {
-            let space = MAX_USERS.saturating_sub(users.len());
-            users.extend(rooms.joined_users(&room.room_id, space).await?);
+    // Most are in many of the rooms.
+    let mut users = HashSet::from([scope.user.to_owned()]);
+    for room_id in scope.sync.hub.joined_rooms(scope.user) {
+        let Some(view) = rooms.room(&room_id).await? else { continue };
+        let space = MAX_USERS.saturating_sub(users.len());
+        if view.servers.len() > 1 {
+            users.extend(rooms.joined_users(&room_id, space).await?);
+            continue;
         }
+        let new = view.local_joined.iter().filter(|user| !users.contains(*user)).take(space);
+        let new: Vec<_> = new.cloned().collect();
+        users.extend(new);
     }
+    let users: BTreeSet<_> = users.into_iter().collect();
     for user in &users {
         write_if_there(scope, user, events);
     }

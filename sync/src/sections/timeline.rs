@@ -208,5 +208,5 @@ fn wants(scope: &Scope<'_>, room: &RoomId, event: &StoredEvent) -> bool {
     let ignored = !pdu.is_state() && scope.ignored.contains(pdu.sender());
     !ignored
         && filter.wants_room(room)
-        && filter.wants(pdu.event_type(), pdu.sender(), pdu.content_str())
+        && filter.wants(pdu.event_type(), pdu.sender(), || pdu.content_str())
 }

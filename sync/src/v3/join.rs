@@ -13,7 +13,8 @@ use crate::{
     compute::{Picked, RoomSections, Scope},
     json::{self, Events, Object},
     sections::{
-        account_data, ephemeral, own_history,
+        account_data, ephemeral,
+        own_history::{self, Stay},
         summary::{self, Summary},
         timeline::{self, Timeline, Window},
     },
@@ -38,6 +39,8 @@ struct Knowledge {
 struct Parts {
     timeline: Timeline,
     state: Vec<Arc<StoredEvent>>,
+    /// Only where there is much to tell.
+    stay: Option<Stay>,
     summary: Option<Summary>,
     ephemeral: Events,
     account_data: Events,
@@ -77,9 +80,14 @@ pub(crate) async fn write(
         }
         None => Vec::new(),
     };
+    let stay = match span {
+        Some(span) if knows.full => Stay::now(scope, span.end).await?,
+        _ => None,
+    };
     let since = if knows.new { 0 } else { scope.after() };
     let parts = Parts {
         state,
+        stay,
         summary,
         ephemeral: ephemeral::load(scope, room, since).await?,
         account_data: room_account_data(scope, room_id, knows, changed_data).await?,
@@ -253,9 +261,10 @@ impl Parts {
         if let Some(summary) = &self.summary {
             summary.write(object.key("summary"));
         }
-        state::write(scope, &self.state, &mut object).await?;
+        state::write(scope, &self.state, self.stay.as_ref(), &mut object).await?;
         let bundled = knows.new || self.timeline.limited;
-        self.timeline.write(scope, room, knows.stayed, bundled, object.key("timeline")).await?;
+        let stayed = knows.stayed || own_history::stayed(self.stay.as_ref(), &self.timeline.events);
+        self.timeline.write(scope, room, stayed, bundled, object.key("timeline")).await?;
         self.ephemeral.write(object.key("ephemeral"));
         self.account_data.write(object.key("account_data"));
         write_unread(scope, &self.unread, &mut object);

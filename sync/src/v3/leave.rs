@@ -46,7 +46,7 @@ pub(crate) async fn write(
         account_data::write_of_room(scope, &room.room_id, event, &mut account_data);
     }
     let mut object = Object::open(sections.leave.key(room.room_id.as_str()));
-    state::write(scope, &state, &mut object).await?;
+    state::write(scope, &state, None, &mut object).await?;
     let bundled = scope.since.is_none() || timeline.limited;
     let out = object.key("timeline");
     timeline.write(scope, &room.room_id, false, bundled, out).await?;
@@ -97,7 +97,7 @@ async fn end_elsewhere(
         let pdu = &event.pdu;
         event.status == EventStatus::Outlier
             && filter.wants_room(&room.room_id)
-            && filter.wants(pdu.event_type(), pdu.sender(), pdu.content_str())
+            && filter.wants(pdu.event_type(), pdu.sender(), || pdu.content_str())
     }))
 }
 

@@ -10,7 +10,7 @@ use crate::{
     compute::Scope,
     json::{Events, Object},
     lazy::At,
-    sections::{event, timeline::Timeline},
+    sections::{event, own_history::Stay, timeline::Timeline},
 };
 
 const MEMBER: &str = "m.room.member";
@@ -66,7 +66,7 @@ impl State<'_> {
         }
         events.retain(|event| {
             let pdu = &event.pdu;
-            scope.filter.state.wants(pdu.event_type(), pdu.sender(), pdu.content_str())
+            scope.filter.state.wants(pdu.event_type(), pdu.sender(), || pdu.content_str())
         });
         Ok(events)
     }
@@ -160,6 +160,7 @@ fn member_of(event: &StoredEvent) -> Option<&str> {
 pub(super) async fn write(
     scope: &Scope<'_>,
     state: &[Arc<StoredEvent>],
+    stay: Option<&Stay>,
     object: &mut Object<'_>,
 ) -> Result<(), SyncError> {
     let key = match scope.state_after {
@@ -169,7 +170,8 @@ pub(super) async fn write(
     };
     let mut events = Events::default();
     for event in state {
-        event::write(scope, event, None, None, events.next()).await?;
+        let membership = stay.and_then(|stay| stay.at(event));
+        event::write(scope, event, membership, None, events.next()).await?;
     }
     events.write(object.key(key));
     Ok(())
