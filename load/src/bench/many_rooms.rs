@@ -1,7 +1,10 @@
 //! An account that is in very many rooms, and what its syncs cost: the initial one, the first window
 //! of sliding sync, and those that a message wakes.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -23,6 +26,9 @@ const MESSAGES: usize = 10;
 /// Every third room has no name: clients name it after its members.
 const UNNAMED: usize = 3;
 const AT_ONCE: usize = 48;
+/// A server that did hardly anything for so long is at rest.
+const REST: Duration = Duration::from_secs(1);
+const REST_WITHIN: Duration = Duration::from_secs(60);
 
 pub(super) struct ManyRooms {
     pub(super) account: Account,
@@ -86,14 +92,32 @@ pub(super) async fn measure(report: &mut Report, scale: &Scale, plan: &Plan) -> 
     let crowd = Population::create(plan.address, "many", NEIGHBOURS + 1).await?;
     let many = ManyRooms::create(crowd, scale.rooms).await?;
     let (time, address, many) = (scale.time, plan.address, &many);
+    at_rest(&server).await?;
     let measured = Measured { time, address, many, server: &server };
     initial_sync::measure(report, &measured).await?;
     sliding_window::measure(report, &measured).await?;
     waking_sync::measure(report, &measured).await?;
     server.terminate().await?;
     let (server, _) = plan.start().await?;
+    at_rest(&server).await?;
     let measured = Measured { time, address, many, server: &server };
     initial_sync::measure_after_start(report, &measured).await
+}
+
+/// Those who follow the log are done with what has happened: their work is not that of a sync.
+async fn at_rest(server: &Server) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    let mut cpu = server.cpu()?;
+    while begin.elapsed() < REST_WITHIN {
+        tokio::time::sleep(REST).await;
+        let now = server.cpu()?;
+        if now - cpu < REST / 50 {
+            return Ok(());
+        }
+        cpu = now;
+    }
+    println!("bench: the server is still busy after {REST_WITHIN:?}: the figures hold that too");
+    Ok(())
 }
 
 /// What is measured, and for how long.
