@@ -9,6 +9,7 @@ use ruma::{
     serde::Raw,
 };
 use serde_json::{Value, json};
+use storage::Store;
 
 use crate::world::World;
 
@@ -116,4 +117,53 @@ async fn the_actions_of_old_do_not_notify() {
     let event = world.rooms.event_by_id(&id).await.expect("readable").expect("an event");
     let mut rules = world.sync.push_rules().in_room(&room).await.expect("readable");
     assert!(rules.verdict(&ben, &event).await.expect("a verdict").is_none());
+}
+
+/// Who of ben (by his localpart), eve (who calls herself "Evelyn") and flo, who changed a rule of hers,
+/// is notified with a highlight.
+async fn highlighted(legacy_mentions: bool, content: Value) -> Vec<String> {
+    let store = Store::open(&storage::Config::memory(), 7).expect("memory opens");
+    let config = accounts::Config { legacy_mentions, ..Default::default() };
+    let world = World::with(store, config).await;
+    let mut people = Vec::new();
+    for name in ["ada", "ben", "eve", "flo"] {
+        people.push(world.user(name).await);
+    }
+    let ids: Vec<_> = people.iter().map(AsRef::as_ref).collect();
+    let room = world.shared_room(&ids).await;
+    let (ada, eve, flo) = (&people[0], &people[2], &people[3]);
+    let named = json!({"membership": "join", "displayname": "Evelyn"});
+    world.event(&room, eve, "m.room.member", Some(eve.as_str()), &named).await;
+    let word = NewPatternedPushRule::new("w".to_owned(), "lunch".to_owned(), vec![Action::Notify]);
+    change(&world, flo, NewPushRule::Content(word)).await;
+    let id = world.event(&room, ada, "m.room.message", None, &content).await;
+    let event = world.rooms.event_by_id(&id).await.expect("readable").expect("an event");
+    let mut rules = world.sync.push_rules().in_room(&room).await.expect("readable");
+    let mut found = Vec::new();
+    for user in &people[1..] {
+        let verdict = rules.verdict(user, &event).await.expect("a verdict");
+        if verdict.is_some_and(|actions| actions.iter().any(Action::is_highlight)) {
+            found.push(user.localpart().to_owned());
+        }
+    }
+    found
+}
+
+/// As it was before version 1.17: "matches any message whose content contains the user's current
+/// display name", the local part of their id, or `@room`.
+#[tokio::test]
+async fn a_name_in_the_text_counts_where_the_operator_says_so() {
+    let text = |body: &str| json!({"msgtype": "m.text", "body": body});
+    let mentions = json!({"msgtype": "m.text", "body": "ben, evelyn, @room", "m.mentions": {}});
+    for (content, expected) in [
+        (text("hello"), vec![]),
+        (text("Ben: hello"), vec!["ben"]),
+        (text("benefits"), vec![]),
+        (text("evelyn and FLO are late"), vec!["eve", "flo"]),
+        (text("@room, wake up"), vec!["ben", "eve", "flo"]),
+        (mentions, vec![]),
+    ] {
+        assert_eq!(highlighted(true, content.clone()).await, expected, "{content}");
+        assert!(highlighted(false, content.clone()).await.is_empty(), "{content}");
+    }
 }

@@ -81,6 +81,9 @@ impl Ask {
     }
 }
 
+/// When worlds begin.
+pub(crate) const START: u64 = 1_700_000_000_000;
+
 impl World {
     pub(crate) async fn new() -> Self {
         let store = Store::open(&storage::Config::memory(), 7).expect("memory opens");
@@ -88,7 +91,20 @@ impl World {
     }
 
     pub(crate) async fn on(store: Store) -> Self {
-        let clock = ManualClock::new(1_700_000_000_000);
+        Self::with(store, accounts::Config::default()).await
+    }
+
+    pub(crate) async fn with(store: Store, accounts: accounts::Config) -> Self {
+        Self::build(store, accounts, START).await
+    }
+
+    /// Begins at a time, in milliseconds.
+    pub(crate) async fn at(store: Store, now: u64) -> Self {
+        Self::build(store, accounts::Config::default(), now).await
+    }
+
+    async fn build(store: Store, accounts: accounts::Config, now: u64) -> Self {
+        let clock = ManualClock::new(now);
         let rng = Rng::from_seed(1);
         let tasks = Tasks::new();
         let name = owned_server_name!("x.test");
@@ -103,15 +119,8 @@ impl World {
             Ports { keys: Arc::new(Elsewhere), ..Ports::isolated() },
         )
         .expect("rooms open");
-        let accounts = Accounts::open(
-            accounts::Config::default(),
-            store.clone(),
-            clock.clone(),
-            rng.clone(),
-            name,
-        )
-        .await
-        .expect("accounts open");
+        let accounts = Accounts::open(accounts, store.clone(), clock.clone(), rng.clone(), name);
+        let accounts = accounts.await.expect("accounts open");
         let devices = Devices::new(store.clone(), clock.clone(), rng, &tasks);
         let presence =
             Presence::new(presence::Config::default(), clock.clone(), &tasks, store.clone());
