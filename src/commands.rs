@@ -1,12 +1,15 @@
 //! The command line.
 
 mod admin;
+mod gateway;
+mod listeners;
 mod serve;
 mod store;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 
@@ -17,6 +20,9 @@ pub struct Cli {
     /// The configuration file; `meridian.toml` is used if it exists.
     #[arg(long, global = true, env = "MERIDIAN_CONFIG")]
     config: Option<PathBuf>,
+    /// How many gateways to start, in place of the configuration's `processes`.
+    #[arg(long, global = true)]
+    gateways: Option<u16>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -25,6 +31,8 @@ pub struct Cli {
 enum Command {
     /// Serve the region (what happens without a command).
     Serve,
+    /// Hold clients' connections for a region that is another process of this machine.
+    Gateway(gateway::Options),
     /// Create and change users; works while the region runs, too.
     #[command(subcommand)]
     User(UserCommand),
@@ -119,9 +127,13 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         print!("{}", Config::example());
         return Ok(());
     }
-    let config = Config::load(cli.config.as_deref())?;
+    let mut config = Config::load(cli.config.as_deref())?;
+    if let Some(processes) = cli.gateways {
+        config.gateways.processes = processes;
+    }
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(&config),
+        Command::Serve => serve::run(&serve::Options { config, file: cli.config }),
+        Command::Gateway(options) => gateway::run(&config, &options),
         Command::User(command) => admin::user(&config, command),
         Command::Token(command) => admin::token(&config, command),
         Command::Push(command) => admin::push(&config, command),
@@ -139,4 +151,28 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
 /// The runtime of every command.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// Resolves when the process is asked to end.
+async fn stop_signal() {
+    let terminate = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "SIGTERM is not watched");
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = terminate => (),
+        interrupted = tokio::signal::ctrl_c() => {
+            if let Err(error) = interrupted {
+                tracing::warn!(%error, "SIGINT is not watched");
+                std::future::pending::<()>().await;
+            }
+        }
+    }
 }

@@ -1,19 +1,20 @@
 //! The configuration: `meridian.toml`, overlaid by `MERIDIAN_*` variables. The only code that
 //! reads configuration as text; every crate below gets typed values.
 
+mod gateways;
 mod overlay;
 mod policy_server;
 mod section;
 mod sections;
-
 mod sign_on;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 pub use self::sections::Config;
-
 pub(crate) use self::sign_on::Captcha;
+
 /// Where the file is looked for when none is named.
 pub(crate) const DEFAULT_FILE: &str = "meridian.toml";
 
@@ -72,16 +73,16 @@ mod tests {
             ("[mail]\nhost = \"x\"\nfrom = \"a@b.test\"", "public_url"),
             ("public_url = \"https://x\"\n[mail]\nhost = \"x\"", "from"),
             ("public_url = \"https://x\"\n[mail]\nhost = \"x\"\nfrom = \"x\"", "from"),
-            ("[federation]\ndelegate_to = \"https://x.test\"", "delegate_to"),
-            ("[policy_server]\nrooms = [\"#x:y.test\"]", "`rooms`"),
-            ("[policy_server]\ndenied_text = [\"?\"]", "[policy_server]"),
-            ("[policy_server]\nroom_rate = [1.0, 0]", "room_rate"),
             ("[[login.oidc]]\nid = \"x\"", "name"),
             ("[login.cas]\nserver_url = \"https://c.test\"", "public_url"),
             ("[login.cas]\nserver_url = \"cas\"", "URL"),
             ("[login]\ntrusted_clients = [\"javascript:x\"]", "javascript"),
             ("[registration]\nrequire_captcha = true", "[captcha]"),
             ("[captcha]\npublic_key = \"x\"", "private_key"),
+            ("[federation]\ndelegate_to = \"https://x.test\"", "delegate_to"),
+            ("[policy_server]\nrooms = [\"#x:y.test\"]", "`rooms`"),
+            ("[policy_server]\ndenied_text = [\"?\"]", "[policy_server]"),
+            ("[policy_server]\nroom_rate = [1.0, 0]", "room_rate"),
         ];
         for (text, mention) in cases {
             let error = Config::parse(text).expect_err(text);

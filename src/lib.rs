@@ -9,6 +9,7 @@ mod app_state;
 mod commands;
 mod config;
 mod delegation;
+mod gateways;
 mod health;
 mod identity;
 mod mail;

@@ -1,47 +1,47 @@
 //! `meridian serve`.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, bail};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
+use anyhow::bail;
+use stdx::Tasks;
+use tokio::net::TcpSocket;
+
+use super::{
+    listeners::{self, Listener, Port},
+    runtime, stop_signal,
 };
-
-use super::runtime;
 use crate::{
     admin,
     config::Config,
-    serve::{self},
-    telemetry, tls,
+    gateways::{self, Supervisor},
+    serve::{self, Limits},
+    telemetry,
     wiring::Region,
 };
 
 /// How often metrics are tidied up; without it histograms grow.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
-pub(super) fn run(config: &Config) -> anyhow::Result<()> {
-    telemetry::start_logging(config)?;
+/// What is served, and how it was asked for.
+pub(super) struct Options {
+    pub(super) config: Config,
+    /// The configuration's file, if one was named.
+    pub(super) file: Option<PathBuf>,
+}
+
+pub(super) fn run(options: &Options) -> anyhow::Result<()> {
+    telemetry::start_logging(&options.config)?;
     let runtime = runtime()?;
-    let outcome = runtime.block_on(serve(config));
+    let outcome = runtime.block_on(serve(options));
     // What still blocks is not waited for: everything acknowledged is on disk.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
 
-async fn serve(config: &Config) -> anyhow::Result<()> {
-    let tls = match (&config.tls.certificate, &config.tls.private_key) {
-        (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
-        _ => None,
-    };
+async fn serve(options: &Options) -> anyhow::Result<()> {
+    let config = &options.config;
     // Before the store is opened: a second region on the same address changes nothing.
-    let listener = bind(&config.listen).await?;
-    let (tls, tls_only) = match &config.tls.listen {
-        Some(_) if tls.is_none() => bail!("[tls] `listen` needs a certificate and its key"),
-        Some(address) => (None, Some((bind(address).await?, tls))),
-        None => (tls, None),
-    };
-    let scheme = if tls.is_some() { "https" } else { "http" };
+    let edge = Edge::bind(config).await?;
     let metrics = telemetry::start_metrics()?;
     let region = Region::open(config, Some(metrics.clone())).await?;
     let tasks = region.tasks.clone();
@@ -53,29 +53,13 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
             metrics.run_upkeep();
         }
     });
-    let address = listener.local_addr().context("the listener has no address")?;
-    println!("{} is up: {scheme}://{address}/", config.server_name);
+    let (serving, gateways) = (Tasks::new(), Tasks::new());
+    let socket = listen_for_gateways(config, &region, &gateways)?;
+    let url = edge.open(options, &region, &serving, socket.map(|socket| (socket, &gateways)))?;
+    println!("{} is up: {url}", config.server_name);
 
-    let limits = serve::Limits {
-        header_timeout: Duration::from_secs(config.http.header_timeout_seconds),
-        connections_max: config.http.connections_max,
-        drain: Duration::from_secs(config.http.drain_seconds),
-    };
     let store = region.state.store.clone();
-    let app = region.router();
-    let served = async {
-        let plain = serve::serve(listener, tls, app.clone(), limits.clone(), tasks.clone());
-        match tls_only {
-            None => plain.await,
-            Some((listener, tls)) => {
-                let other = serve::serve(listener, tls, app, limits, tasks.clone());
-                tokio::join!(plain, other);
-            }
-        }
-    };
-    tokio::pin!(served);
     let failure = tokio::select! {
-        () = &mut served => None,
         () = stop_signal() => None,
         reason = store.failed() => Some(reason),
     };
@@ -85,35 +69,86 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     tracing::info!("stopping");
     tasks.stop();
-    served.as_mut().await;
+    serving.shutdown().await;
+    // The sockets take their leave, those of gateways over the links, which end afterwards.
+    tasks.shutdown().await;
+    gateways.shutdown().await;
     drop(store);
     region.close().await;
     Ok(())
 }
 
-async fn bind(address: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+/// Where clients come in.
+enum Edge {
+    Here(Vec<Listener>),
+    /// The address is kept for the gateways as long as this lives.
+    Gateways(TcpSocket, std::net::SocketAddr),
 }
 
-async fn stop_signal() {
-    let terminate = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "SIGTERM is not watched");
-                std::future::pending::<()>().await;
-            }
+impl Edge {
+    async fn bind(config: &Config) -> anyhow::Result<Self> {
+        if config.gateways.processes == 0 {
+            return Ok(Self::Here(listeners::bind(config, &config.listen, Port::Own).await?));
         }
-    };
-    tokio::select! {
-        () = terminate => (),
-        interrupted = tokio::signal::ctrl_c() => {
-            if let Err(error) = interrupted {
-                tracing::warn!(%error, "SIGINT is not watched");
-                std::future::pending::<()>().await;
-            }
-        }
+        let (socket, address) = listeners::reserve(config.gateway_listen()).await?;
+        Ok(Self::Gateways(socket, address))
     }
+
+    /// Lets clients in, and tells at which address.
+    fn open(
+        self,
+        options: &Options,
+        region: &Region,
+        serving: &Tasks,
+        gateways: Option<(PathBuf, &Tasks)>,
+    ) -> anyhow::Result<String> {
+        let limits = limits(&options.config);
+        let (reserved, listen, (socket, gateways)) = match (self, gateways) {
+            (Self::Here(listeners), _) => {
+                let url = listeners.first().map(Listener::url).transpose()?.unwrap_or_default();
+                for Listener { socket, tls } in listeners {
+                    let (app, stop) = (region.router(), region.tasks.clone());
+                    let served = serve::serve(socket, tls, app, limits.clone(), stop);
+                    serving.spawn("listener", served);
+                }
+                return Ok(url);
+            }
+            (Self::Gateways(reserved, listen), Some(gateways)) => (reserved, listen, gateways),
+            (Self::Gateways(..), None) => bail!("gateways need a socket"),
+        };
+        let stop = gateways.clone();
+        gateways.spawn("address", async move {
+            stop.stopping().await;
+            drop(reserved);
+        });
+        let config = options.file.clone();
+        let supervisor = Supervisor { config, listen, socket, drain: limits.drain };
+        for _ in 0..options.config.gateways.processes {
+            gateways.spawn("supervisor", supervisor.clone().keep(gateways.clone()));
+        }
+        let tls = &options.config.tls;
+        let secure = tls.certificate.is_some() && tls.listen.is_none();
+        Ok(format!("{}://{listen}/", if secure { "https" } else { "http" }))
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        header_timeout: Duration::from_secs(config.http.header_timeout_seconds),
+        connections_max: config.http.connections_max,
+        drain: Duration::from_secs(config.http.drain_seconds),
+    }
+}
+
+/// Serves gateways, if there may be any, and tells where.
+fn listen_for_gateways(
+    config: &Config,
+    region: &Region,
+    tasks: &Tasks,
+) -> anyhow::Result<Option<PathBuf>> {
+    let Some(path) = config.gateway_socket() else { return Ok(None) };
+    let listener = gateways::listen(&path)?;
+    let (app, sockets) = (region.router(), region.state.sockets.clone());
+    tasks.spawn("gateways", gateways::serve(listener, app, sockets, tasks.clone()));
+    Ok(Some(path))
 }

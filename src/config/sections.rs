@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 use ruma::OwnedServerName;
 
 use super::{
+    gateways::Gateways,
     policy_server::PolicyServer,
     section::section,
     sign_on::{CaptchaSection, Cas, Oidc},
@@ -36,14 +37,16 @@ section! {
         policy_server: PolicyServer,
         registration: Registration,
         login: Login,
+        captcha: CaptchaSection,
         mail: Mail,
         rooms: Rooms,
         media: Media,
         presence: Presence,
         appservices: Appservices,
-        captcha: CaptchaSection,
         push: Push,
+        search: Search,
         http: Http,
+        gateways: Gateways,
         rate_limits: RateLimits,
         logging: Logging,
     }
@@ -85,13 +88,13 @@ section! {
         require_token: bool = false,
         /// Ask for an email address that is confirmed by a mail; see `[mail]`.
         require_email: bool = false,
+        /// Ask for a captcha to be solved; see `[captcha]`.
+        require_captcha: bool = false,
         /// Whether guests may register.
         guests: bool = false,
         /// For tools that register users with a secret at `/_synapse/admin/v1/register`.
         shared_secret: Option<String> = None,
         /// A link to the terms that a new user has to accept.
-        /// Ask for a captcha to be solved; see `[captcha]`.
-        require_captcha: bool = false,
         terms_url: Option<String> = None,
     }
 }
@@ -130,21 +133,21 @@ section! {
         password: bool = true,
         /// Minutes for which an access token is valid, for clients that can refresh it.
         access_token_minutes: u64 = 60,
-    }
-    sections {
-        jwt: Jwt,
-    }
-}
         /// Clients, such as "https://app.example.org/", that get the token of who comes by single
         /// sign-on without a question. Whoever controls what is below these addresses can take
         /// over accounts.
         trusted_clients: Vec<String> = Vec::new(),
         /// OpenID Connect providers, each a [[login.oidc]]. See docs/single-sign-on.md.
         oidc: Vec<Oidc> = Vec::new(),
+    }
+    sections {
+        jwt: Jwt,
+        cas: Cas,
+    }
+}
 
 section! {
     /// Log in with a JSON Web Token of another system (`org.matrix.login.jwt`).
-        cas: Cas,
     pub struct Jwt {
         /// Whether such tokens are accepted.
         enabled: bool = false,
@@ -230,6 +233,11 @@ section! {
         retry_max_seconds: u64 = 900,
         /// Hours after which a notification is given up (see `meridian push dead`).
         give_up_hours: u64 = 24,
+        /// Whether a message notifies whom it names in its text, by their name or localpart, and all
+        /// of a room by `@room`. Meant for bridges and apps that are too old to say whom they
+        /// mention; messages of others are not affected. Each such message is put to each user's
+        /// name.
+        legacy_mentions: bool = false,
     }
 }
 
@@ -238,6 +246,15 @@ section! {
     pub struct Appservices {
         /// Their registrations, YAML files as they generate them.
         registrations: Vec<PathBuf> = Vec::new(),
+    }
+}
+
+section! {
+    /// Searching what was said where it is not encrypted.
+    pub struct Search {
+        /// Whether messages, names and topics of rooms are indexed and found. What is said while
+        /// this is off is not found later either.
+        enabled: bool = true,
     }
 }
 
@@ -334,6 +351,7 @@ impl Config {
         );
         self.accounts()?;
         self.mailer()?;
+        self.sso()?;
         self.federation()?;
         self.delegate_to()?;
         self.policy_server.validate()?;
@@ -345,7 +363,6 @@ impl Config {
         OwnedServerName::try_from(self.server_name.as_str())
             .with_context(|| format!("`server_name`: {:?} is not a server name", self.server_name))
     }
-        self.sso()?;
 
     fn engine(&self) -> anyhow::Result<storage::EngineKind> {
         match self.storage.engine.as_str() {
@@ -380,10 +397,13 @@ impl Config {
                 enabled: self.registration.enabled,
                 require_token: self.registration.require_token,
                 require_email: self.registration.require_email,
+                require_captcha: self.registration.require_captcha,
                 guests: self.registration.guests,
                 terms_url: self.registration.terms_url.clone(),
             },
             password_login: self.login.password,
+            search: self.search.enabled,
+            captcha_public_key: self.captcha()?.map(|captcha| captcha.public_key),
             public_url: self.public_url.clone(),
             rate_limits: client_api::RateLimits {
                 enabled: rates.enabled,
@@ -391,12 +411,10 @@ impl Config {
                 login: rate(rates.login),
                 failed_login: rate(rates.failed_login),
                 registration: rate(rates.registration),
-                require_captcha: self.registration.require_captcha,
                 join: rate(rates.join),
                 invite: rate(rates.invite),
                 room_creation: rate(rates.room_creation),
                 mail: rate(rates.mail),
-            captcha_public_key: self.captcha()?.map(|captcha| captcha.public_key),
                 other: rate(rates.other),
             },
             trusted_proxies: client_api::TrustedProxies(proxies.collect::<anyhow::Result<_>>()?),
@@ -457,6 +475,7 @@ impl Config {
             hide_email_owners: !self.mail.reveal_accounts,
             next_link_hosts: self.mail.next_link_hosts.clone(),
             identity_providers: self.sso()?.providers().map(|it| it.id.clone()).collect(),
+            legacy_mentions: self.push.legacy_mentions,
             ..accounts::Config::default()
         })
     }

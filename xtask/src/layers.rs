@@ -28,6 +28,7 @@ const RANKS: &[(&str, u8)] = &[
     ("appservice", 4),
     ("client-api", 5),
     ("federation", 5),
+    ("gateway", 5),
     ("cluster", 5),
     ("meridian", 6),
 ];
