@@ -211,6 +211,22 @@ impl Socket {
         self.send(json!({ "method": "sync.ack", "params": { "seq": batch["seq"] } })).await;
     }
 
+    /// The next batch, or nothing if the connection ends first.
+    pub(crate) async fn batch_unless_gone(&mut self) -> Option<Value> {
+        loop {
+            if let Some(index) = self.early.iter().position(|frame| frame["method"] == "sync") {
+                return self.early.remove(index);
+            }
+            match self.message().await {
+                Some(Ok(Message::Text(text))) => {
+                    self.early.push_back(serde_json::from_str(&text).expect("frames are JSON"));
+                }
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                Some(Ok(_)) => (),
+            }
+        }
+    }
+
     /// Reads to the end.
     pub(crate) async fn closed(&mut self) -> Closed {
         loop {
