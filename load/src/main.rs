@@ -16,6 +16,7 @@ mod connection;
 mod crash;
 mod federate;
 mod fixture;
+mod gateways;
 mod join;
 mod powerloss;
 mod resolve;
@@ -58,6 +59,11 @@ enum Command {
     Transactions(transactions::Arguments),
     /// Measure what an event costs on a branch whose state is in conflict with the rest of the room
     Resolve(resolve::Arguments),
+    /// Hold very many WebSockets behind several gateways, cut them all, and kill a gateway
+    Gateways(gateways::Arguments),
+    /// The clients of one process of that
+    #[command(hide = true)]
+    Crowd(gateways::crowd::Arguments),
     /// Check that the model of power loss drops what was not synced and keeps what was
     PowerlossCheck,
     /// Write files with and without syncing them, then wait to be killed
@@ -77,6 +83,8 @@ fn main() -> ExitCode {
         Command::Join(arguments) => block_on(join::run(arguments)),
         Command::Transactions(arguments) => block_on(transactions::run(arguments)),
         Command::Resolve(arguments) => block_on(resolve::run(arguments)),
+        Command::Gateways(arguments) => block_on(gateways::run(arguments)),
+        Command::Crowd(arguments) => block_on(gateways::crowd::run(arguments)),
         Command::PowerlossCheck => powerloss::check(),
         Command::PowerlossVictim { directory } => powerloss::victim(&directory),
     };

@@ -133,9 +133,18 @@ impl Server {
         }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// CPU time of the process so far, in user and kernel.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        let path = format!("/proc/{}/stat", self.child.id());
+        self.cpu_of(self.pid())
+    }
+
+    /// The same of another process of this machine.
+    pub(crate) fn cpu_of(&self, pid: u32) -> anyhow::Result<Duration> {
+        let path = format!("/proc/{pid}/stat");
         let stat = fs::read_to_string(&path).context(path)?;
         let ticks = cpu_ticks(&stat).context("utime and stime in /proc/PID/stat")?;
         Ok(Duration::from_micros(ticks * 1_000_000 / self.ticks_per_second))
@@ -143,15 +152,20 @@ impl Server {
 
     /// Resident memory in bytes.
     pub(crate) fn resident(&self) -> anyhow::Result<u64> {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = fs::read_to_string(&path).context(path)?;
-        let kilobytes = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
-            .context("VmRSS in /proc/PID/status")?;
-        Ok(kilobytes * 1024)
+        resident(self.pid())
     }
+}
+
+/// Resident memory of a process in bytes.
+pub(crate) fn resident(pid: u32) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).context(path)?;
+    let kilobytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
+        .context("VmRSS in /proc/PID/status")?;
+    Ok(kilobytes * 1024)
 }
 
 /// A tool that fails half-way leaves no server behind.
