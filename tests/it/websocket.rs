@@ -6,5 +6,6 @@ mod ends;
 mod limits;
 mod methods;
 mod opening;
+mod sliding;
 mod tls;
 mod wire;

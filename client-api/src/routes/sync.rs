@@ -117,9 +117,10 @@ async fn sync_events(
         use_state_after: state_after(query.use_state_after, query.unstable_use_state_after),
         timeout: Duration::from_millis(query.timeout.unwrap_or(0)),
     };
-    // Logging out ends a poll at once.
+    // Logging out ends a poll at once, and is not told to who is logged out as a device that went.
     tokio::select! {
-        body = sync.v3(request) => Ok(RawJson(body?)),
+        biased;
         () = accounts.session_ended(session.id) => Err(session_over(&accounts, &session)),
+        body = sync.v3(request) => Ok(RawJson(body?)),
     }
 }

@@ -43,7 +43,7 @@ async fn parameters_are_checked() {
     let mut socket = Socket::open(&ada).await;
     let rows = [
         ("no mode", json!({}), "M_BAD_JSON"),
-        ("another mode", json!({ "mode": "sliding" }), "M_UNRECOGNIZED"),
+        ("another mode", json!({ "mode": "gliding" }), "M_UNRECOGNIZED"),
         ("window 0", json!({ "mode": "v3", "window": 0 }), "M_INVALID_PARAM"),
         ("window 9", json!({ "mode": "v3", "window": 9 }), "M_INVALID_PARAM"),
         ("window -1", json!({ "mode": "v3", "window": -1 }), "M_BAD_JSON"),

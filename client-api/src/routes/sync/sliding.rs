@@ -70,9 +70,16 @@ async fn sync_events(
 fn parse(dialect: Dialect, session: &Session, body: &[u8]) -> Result<SlidingBody, Error> {
     SlidingBody::parse(dialect, &session.user_id, body).map_err(|error| match error {
         SlidingBodyError::Json(_) if !is_json(body) => Error::not_json(),
-        SlidingBodyError::Json(_) => Error::bad_json(error.to_string()),
-        SlidingBodyError::Invalid(why) => Error::invalid_param(why),
+        error => refusal(&error),
     })
+}
+
+/// Of what is JSON.
+pub(super) fn refusal(error: &SlidingBodyError) -> Error {
+    match error {
+        SlidingBodyError::Json(_) => Error::bad_json(error.to_string()),
+        SlidingBodyError::Invalid(why) => Error::invalid_param(why.clone()),
+    }
 }
 
 async fn answer(
@@ -90,9 +97,10 @@ async fn answer(
         set_presence: presence_state(body.set_presence.as_deref())?,
         body,
     };
-    // Logging out ends a poll at once.
+    // Logging out ends a poll at once, and is not told to who is logged out as a device that went.
     tokio::select! {
-        body = sync.sliding(request) => Ok(RawJson(body?)),
+        biased;
         () = accounts.session_ended(session.id) => Err(session_over(accounts, session)),
+        body = sync.sliding(request) => Ok(RawJson(body?)),
     }
 }

@@ -6,7 +6,7 @@ use accounts::Session;
 use ruma::{OwnedEventId, OwnedRoomId};
 use serde::Deserialize;
 use serde_json::Value;
-use sync::{Batch, Connection, Params, SyncError};
+use sync::{Batch, Connection, Params, SlidingConnection, SyncError};
 use tokio::time::Instant;
 
 use super::{Query, Sockets};
@@ -22,10 +22,9 @@ const WINDOW_BYTES: usize = 1 << 20;
 const WINDOW_DEFAULT: usize = 2;
 const WINDOW_MAX: usize = 8;
 
-/// The parameters of `sync.start`.
+/// The parameters of `sync.start` in the mode `v3`.
 #[derive(Deserialize)]
 pub(super) struct StartParams {
-    mode: String,
     since: Option<String>,
     /// An id, or the filter itself.
     filter: Option<Value>,
@@ -41,7 +40,6 @@ pub(super) struct StartParams {
 impl From<Query> for Option<Box<StartParams>> {
     fn from(query: Query) -> Self {
         Some(Box::new(StartParams {
-            mode: "v3".to_owned(),
             since: query.since,
             filter: query.filter.map(Value::String),
             full_state: query.full_state,
@@ -55,12 +53,17 @@ impl From<Query> for Option<Box<StartParams>> {
 
 impl StartParams {
     pub(super) fn window(&self) -> Result<usize, Error> {
-        let window = self.window.unwrap_or(WINDOW_DEFAULT);
-        if (1..=WINDOW_MAX).contains(&window) {
-            return Ok(window);
-        }
-        Err(Error::invalid_param(format!("`window` is 1 to {WINDOW_MAX}")))
+        checked_window(self.window)
     }
+}
+
+/// How many batches may be on their way.
+pub(super) fn checked_window(asked: Option<usize>) -> Result<usize, Error> {
+    let window = asked.unwrap_or(WINDOW_DEFAULT);
+    if (1..=WINDOW_MAX).contains(&window) {
+        return Ok(window);
+    }
+    Err(Error::invalid_param(format!("`window` is 1 to {WINDOW_MAX}")))
 }
 
 pub(super) async fn sync_params(
@@ -68,13 +71,6 @@ pub(super) async fn sync_params(
     session: &Session,
     params: StartParams,
 ) -> Result<Params, Error> {
-    if params.mode != "v3" {
-        return Err(Error::new(
-            http::StatusCode::NOT_FOUND,
-            "M_UNRECOGNIZED",
-            format!("There is no sync mode {:?}", params.mode),
-        ));
-    }
     let wanted = match params.filter {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => Some(text),
@@ -91,8 +87,46 @@ pub(super) async fn sync_params(
     })
 }
 
+/// Where the batches come from.
+pub(super) enum Stream {
+    V3(Connection),
+    Sliding(Box<SlidingConnection>),
+}
+
+impl Stream {
+    async fn next(&mut self) -> Result<Batch, SyncError> {
+        match self {
+            Self::V3(connection) => connection.next().await,
+            Self::Sliding(connection) => connection.next().await,
+        }
+    }
+
+    async fn confirm(&mut self, batch: &Batch) -> Result<(), SyncError> {
+        match self {
+            Self::V3(connection) => connection.confirm(batch).await,
+            Self::Sliding(connection) => connection.confirm(batch).await,
+        }
+    }
+
+    /// Resolves when the sync has to end, whether or not batches may be sent.
+    async fn superseded(&self) {
+        match self {
+            Self::V3(_) => std::future::pending().await,
+            Self::Sliding(connection) => connection.superseded().await,
+        }
+    }
+
+    /// Where the sync is after the last batch.
+    pub(super) fn pos(&self) -> Option<String> {
+        match self {
+            Self::V3(connection) => connection.pos(),
+            Self::Sliding(connection) => connection.pos(),
+        }
+    }
+}
+
 pub(super) struct Running {
-    pub(super) connection: Connection,
+    pub(super) stream: Stream,
     window: usize,
     /// Without memory of its own while it is empty.
     unacked: VecDeque<Unacked>,
@@ -100,19 +134,28 @@ pub(super) struct Running {
 
 struct Unacked {
     seq: u64,
-    pos: String,
     bytes: usize,
     sent: Instant,
-    newest: Vec<(OwnedRoomId, OwnedEventId)>,
+    /// Without its body: if the client comes again, it is computed again.
+    batch: Batch,
 }
 
 impl Running {
-    pub(super) fn new(connection: Connection, window: usize) -> Self {
-        Self { connection, window, unacked: VecDeque::new() }
+    pub(super) fn new(stream: Stream, window: usize) -> Self {
+        Self { stream, window, unacked: VecDeque::new() }
+    }
+
+    /// Waits until there is something to send and the window is open. Safe to cancel.
+    pub(super) async fn next(&mut self) -> Result<Batch, SyncError> {
+        if self.is_open() {
+            return self.stream.next().await;
+        }
+        self.stream.superseded().await;
+        Err(SyncError::Superseded)
     }
 
     /// Whether one more batch may be sent.
-    pub(super) fn is_open(&self) -> bool {
+    fn is_open(&self) -> bool {
         let bytes: usize = self.unacked.iter().map(|batch| batch.bytes).sum();
         self.unacked.len() < self.window && (self.unacked.is_empty() || bytes < WINDOW_BYTES)
     }
@@ -122,15 +165,9 @@ impl Running {
         self.unacked.front().map(|oldest| oldest.sent + ACK_TIME)
     }
 
-    pub(super) fn sent(&mut self, seq: u64, batch: Batch) {
-        let Batch { pos, body, newest } = batch;
-        self.unacked.push_back(Unacked {
-            seq,
-            pos,
-            bytes: body.len(),
-            sent: Instant::now(),
-            newest,
-        });
+    pub(super) fn sent(&mut self, seq: u64, mut batch: Batch) {
+        let bytes = std::mem::take(&mut batch.body).len();
+        self.unacked.push_back(Unacked { seq, bytes, sent: Instant::now(), batch });
     }
 
     /// Takes an acknowledgement of all batches up to `seq`. Returns the newest event of others in
@@ -143,13 +180,13 @@ impl Running {
         let mut newest = Vec::new();
         while self.unacked.front().is_some_and(|batch| batch.seq <= seq) {
             confirmed = self.unacked.pop_front();
-            newest.extend(confirmed.iter_mut().flat_map(|batch| batch.newest.drain(..)));
+            newest.extend(confirmed.iter_mut().flat_map(|sent| sent.batch.newest.drain(..)));
         }
         if self.unacked.is_empty() {
             self.unacked = VecDeque::new();
         }
-        if let Some(batch) = confirmed {
-            self.connection.confirm(&batch.pos).await?;
+        if let Some(Unacked { batch, .. }) = confirmed {
+            self.stream.confirm(&batch).await?;
         }
         Ok(newest)
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use accounts::Session;
 use serde::Deserialize;
-use serde_json::{Value, json};
-use sync::SyncError;
+use serde_json::{Value, json, value::RawValue};
+use sync::{Dialect, SlidingBody, SlidingUpdate, SyncError};
 
 use super::{
     super::{
@@ -13,14 +13,19 @@ use super::{
         end::{End, NO_AUTH},
         frame::{self, Incoming, Request},
         methods,
-        running::{Running, StartParams, sync_params},
+        running::{Running, StartParams, Stream, checked_window, sync_params},
     },
     Open, Socket, auth_result,
 };
-use crate::error::Error;
+use crate::{
+    error::Error,
+    routes::sync::{presence_state, sliding},
+};
 
 /// Requests of one socket that are carried out at a time.
 const IN_FLIGHT_MAX: usize = 20;
+/// The form of sliding sync that a socket speaks.
+const MERGED: Dialect = Dialect::Stable;
 
 impl Open {
     pub(super) async fn text(&mut self, text: &str) -> Result<(), End> {
@@ -32,10 +37,8 @@ impl Open {
         };
         let outcome = match request.method.as_str() {
             "auth" => self.authenticate_again(&request)?,
-            "sync.start" => match methods::read(&request.params) {
-                Ok(params) => socket.start_sync(session, params).await,
-                Err(error) => Err(error),
-            },
+            "sync.start" => socket.start(session, &request.params).await,
+            "sync.update" => socket.update_sync(session, &request.params),
             "sync.ack" => socket.acknowledge(session, &request).await,
             "sync.stop" => socket.stop_sync(),
             _ => return socket.call(session, request).await,
@@ -62,6 +65,58 @@ impl Open {
 }
 
 impl Socket {
+    async fn start(&mut self, session: &Session, params: &RawValue) -> Result<Value, Error> {
+        #[derive(Deserialize)]
+        struct Start {
+            mode: String,
+        }
+        let Start { mode } = methods::read(params)?;
+        match mode.as_str() {
+            "v3" => self.start_sync(session, methods::read(params)?).await,
+            "sliding" => self.start_sliding(session, params).await,
+            _ => {
+                let text = format!("There is no sync mode {mode:?}");
+                Err(Error::new(http::StatusCode::NOT_FOUND, "M_UNRECOGNIZED", text))
+            }
+        }
+    }
+
+    /// As [`start_sync`](Self::start_sync); the parameters are the body of sliding sync.
+    async fn start_sliding(
+        &mut self,
+        session: &Session,
+        params: &RawValue,
+    ) -> Result<Value, Error> {
+        #[derive(Deserialize)]
+        struct Start {
+            window: Option<usize>,
+        }
+        let Start { window } = methods::read(params)?;
+        let window = checked_window(window)?;
+        let mut body = SlidingBody::parse(MERGED, &session.user_id, params.get().as_bytes())
+            .map_err(|error| sliding::refusal(&error))?;
+        body.pos = body.pos.filter(|pos| !pos.is_empty());
+        let set_presence = presence_state(body.set_presence.as_deref())?;
+        self.running = None;
+        let sync = self.pieces().sync.clone();
+        let connection =
+            sync.sliding_connection(&session.user_id, &session.device_id, &set_presence, body);
+        let stream = Stream::Sliding(Box::new(connection.await?));
+        self.running = Some(Box::new(Running::new(stream, window)));
+        Ok(json!({}))
+    }
+
+    /// Looks elsewhere from the next batch on, which comes at once if the window is open.
+    fn update_sync(&mut self, session: &Session, params: &RawValue) -> Result<Value, Error> {
+        let update = SlidingUpdate::parse(MERGED, &session.user_id, params.get().as_bytes())
+            .map_err(|error| sliding::refusal(&error))?;
+        match self.running.as_mut().map(|running| &mut running.stream) {
+            Some(Stream::Sliding(connection)) => connection.update(update)?,
+            _ => return Err(Error::not_found("No sliding sync is running")),
+        }
+        Ok(json!({}))
+    }
+
     /// Starts the sync, in place of one that may be running.
     pub(super) async fn start_sync(
         &mut self,
@@ -78,13 +133,13 @@ impl Socket {
             SyncError::InvalidToken => Error::unknown_pos(),
             other => other.into(),
         })?;
-        self.running = Some(Box::new(Running::new(connection, window)));
+        self.running = Some(Box::new(Running::new(Stream::V3(connection), window)));
         Ok(json!({}))
     }
 
     fn stop_sync(&mut self) -> Result<Value, Error> {
         let running = self.running.take().ok_or_else(|| Error::not_found("No sync is running"))?;
-        Ok(json!({ "pos": running.connection.pos() }))
+        Ok(json!({ "pos": running.stream.pos() }))
     }
 
     async fn acknowledge(&mut self, session: &Session, request: &Request) -> Result<Value, Error> {
