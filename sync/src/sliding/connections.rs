@@ -264,8 +264,9 @@ impl Connections {
         let row = Row { written_ts: now, used_day: store::day_of(now), versions };
         let used_before = old.as_ref().map(|old| old.used_day);
         match store::put(&sync.sources.store, key, &row.record(), used_before).await {
+            Ok(gone) => gone.iter().for_each(|gone| drop(self.rows.remove(gone))),
             // Reads go on where the disk is nearly full: until the restart memory will do.
-            Ok(()) | Err(PutError::Commit(CommitError::LowSpace)) => (),
+            Err(PutError::Commit(CommitError::LowSpace)) => (),
             Err(PutError::Commit(error)) => return Err(SyncError::Internal(error.to_string())),
             Err(PutError::Read(error)) => return Err(error.into()),
         }

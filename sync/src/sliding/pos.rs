@@ -22,7 +22,9 @@ pub(crate) struct Pos {
 
 impl Pos {
     pub(crate) fn parse(text: &str) -> Result<Self, SyncError> {
-        Self::parse_parts(text).ok_or(SyncError::UnknownPos)
+        // Numbers can be written in other ways, but not by this server.
+        let own = Self::parse_parts(text).filter(|pos| pos.to_string() == text);
+        own.ok_or(SyncError::UnknownPos)
     }
 
     fn parse_parts(text: &str) -> Option<Self> {
@@ -102,7 +104,8 @@ mod tests {
         let more =
             ["1.+f/m1_7_9_1_2.3", "1.f/m1_7_9_1_2.3/", "99999999999999999999.f/m1_7_9_1_2.3"];
         let lists = ["1.f./m1_7_9_1_2.3", "1.f.g/m1_7_9_1_2.3", "1.f.2.3/m1_7_9_1_2.3"];
-        for text in junk.into_iter().chain(more).chain(lists) {
+        let other = ["01.f/m1_7_9_1_2.3", "1.F/m1_7_9_1_2.3", "1.f/m1_7_9_1_2.03"];
+        for text in junk.into_iter().chain(more).chain(lists).chain(other) {
             assert!(Pos::parse(text).is_err(), "{text:?}");
         }
     }

@@ -84,21 +84,24 @@ pub(crate) async fn get(store: &Store, key: &Key) -> Result<Option<ConnectionRec
 }
 
 /// Waits until the row is durable. `used_before`: the day that the row has now; `None`: there is no
-/// row.
+/// row. Returns whose rows had to go for it.
 pub(crate) async fn put(
     store: &Store,
     key: &Key,
     record: &ConnectionRecord,
     used_before: Option<u64>,
-) -> Result<(), PutError> {
+) -> Result<Vec<Key>, PutError> {
     let mut batch = Batch::new();
     write(&mut batch, key, record, used_before);
+    let mut gone = Vec::new();
     if used_before.is_none() {
         for (other, used_day) in superfluous(store, key).await? {
             erase(&mut batch, &other, used_day);
+            gone.push(other);
         }
     }
-    Ok(store.commit(batch).await.map(drop)?)
+    store.commit(batch).await?;
+    Ok(gone)
 }
 
 /// Notes that the connection was used on another day than before. Does not wait: what is lost with

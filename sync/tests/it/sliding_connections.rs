@@ -161,6 +161,8 @@ async fn a_device_and_a_user_have_a_bounded_number_of_connections() {
     let ada = world.user("ada").await;
     world.shared_room(&[&ada]).await;
     let devices = ["A", "B", "C", "D", "E", "F"].map(|name| <&DeviceId>::from(name));
+    let mut first = Slide { device: devices[1], ..Slide::new(&world, &ada) };
+    first.ask(&named("c0")).await;
     for device in devices {
         for index in 10..31 {
             world.clock.advance(1);
@@ -172,6 +174,7 @@ async fn a_device_and_a_user_have_a_bounded_number_of_connections() {
     let of = |device: &str| kept.iter().filter(|(other, _)| other == device).count();
     assert_eq!(devices.map(|device| of(device.as_str())), [0, 20, 20, 20, 20, 20]);
     assert!(!kept.contains(&("F".to_owned(), "c10".to_owned())), "the oldest goes");
+    assert!(is_unknown(&first, &named("c0")).await, "at once");
     assert!(kept.contains(&("F".to_owned(), "c30".to_owned())));
 }
 
