@@ -105,9 +105,45 @@ impl Header {
     }
 }
 
-/// What was read of a client and is not a message yet.
+/// Makes messages of what is read of a client.
 #[derive(Debug)]
 pub struct Decoder {
+    /// Gone between two messages: there may be very many decoders, and few that have begun.
+    begun: Option<Box<Begun>>,
+    message_bytes_max: usize,
+}
+
+impl Decoder {
+    /// Of a message that is longer than `message_bytes_max` bytes nothing is kept.
+    pub fn new(message_bytes_max: usize) -> Self {
+        Self { begun: None, message_bytes_max }
+    }
+
+    pub fn feed(&mut self, bytes: &[u8]) {
+        let max = self.message_bytes_max;
+        self.begun.get_or_insert_with(|| Box::new(Begun::new(max))).feed(bytes);
+    }
+
+    /// The next message, if it is complete. A violation of the protocol stays for ever.
+    pub fn message(&mut self) -> Result<Option<Message>, Violation> {
+        let Some(begun) = &mut self.begun else { return Ok(None) };
+        let next = begun.message();
+        if begun.is_nothing() {
+            self.begun = None;
+        }
+        next
+    }
+
+    #[cfg(test)]
+    fn input(&self) -> &Vec<u8> {
+        static NOTHING: Vec<u8> = Vec::new();
+        self.begun.as_ref().map_or(&NOTHING, |begun| &begun.input)
+    }
+}
+
+/// What was read and is not a message yet.
+#[derive(Debug)]
+struct Begun {
     input: Vec<u8>,
     /// Of `input`, what is decoded.
     done: usize,
@@ -120,14 +156,18 @@ pub struct Decoder {
     broken: Option<Violation>,
 }
 
-impl Decoder {
-    /// Of a message that is longer than `message_bytes_max` bytes nothing is kept.
-    pub fn new(message_bytes_max: usize) -> Self {
+impl Begun {
+    fn new(message_bytes_max: usize) -> Self {
         let (input, fragments, broken) = (Vec::new(), None, None);
         Self { input, done: 0, skip: 0, fragments, message_bytes_max, broken }
     }
 
-    pub fn feed(&mut self, bytes: &[u8]) {
+    fn is_nothing(&self) -> bool {
+        let Self { input, skip, fragments, broken, .. } = self;
+        input.is_empty() && *skip == 0 && fragments.is_none() && broken.is_none()
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
         self.input.drain(..self.done);
         self.done = 0;
         let skipped = usize::try_from(self.skip).map_or(bytes.len(), |skip| skip.min(bytes.len()));
@@ -135,8 +175,7 @@ impl Decoder {
         self.input.extend_from_slice(&bytes[skipped..]);
     }
 
-    /// The next message, if it is complete. A violation of the protocol stays for ever.
-    pub fn message(&mut self) -> Result<Option<Message>, Violation> {
+    fn message(&mut self) -> Result<Option<Message>, Violation> {
         if let Some(violation) = self.broken {
             return Err(violation);
         }

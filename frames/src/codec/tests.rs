@@ -53,7 +53,7 @@ fn check(row: &str, bytes: &[u8], messages: &[Message]) {
     for pieces in [&[bytes][..], &single, &[head, tail]] {
         let (found, violation, decoder) = decode(pieces);
         assert_eq!((found.as_slice(), violation), (messages, None), "{row}");
-        assert_eq!(decoder.input.capacity(), 0, "{row}: an idle decoder holds no memory");
+        assert_eq!(decoder.input().capacity(), 0, "{row}: an idle decoder holds no memory");
     }
 }
 
@@ -157,7 +157,7 @@ fn what_is_too_long_is_skipped_without_being_kept() {
                         }
                     }
                 }
-                assert!(decoder.input.len() <= MAX + 14 + size, "{row}, {size}");
+                assert!(decoder.input().len() <= MAX + 14 + size, "{row}, {size}");
             }
             assert_eq!((too_long, last), (1, Some(text("after"))), "{row}, {size}");
         }
@@ -169,7 +169,7 @@ fn the_length_that_a_client_claims_takes_no_memory() {
     let mut decoder = Decoder::new(MAX);
     decoder.feed(&[0x81, 0x80 | 127, 0, 0, 0, 0, 0, 1, 0x11, 0, 1, 2, 3, 4, b'x']);
     assert_eq!(decoder.message(), Ok(None));
-    assert!(decoder.input.capacity() < 100);
+    assert!(decoder.input().capacity() < 100);
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn junk_neither_panics_nor_piles_up() {
             let mut bytes = vec![first, 0x80 | below(128)];
             bytes.extend((0..below(60)).map(|_| below(2) * below(256)));
             decoder.feed(&bytes);
-            assert!(decoder.input.len() <= 14 + SMALL + CONTROL_BYTES_MAX + bytes.len());
+            assert!(decoder.input().len() <= 14 + SMALL + CONTROL_BYTES_MAX + bytes.len());
             match decoder.message() {
                 Ok(message) => read += u32::from(message.is_some()),
                 Err(Violation::TooLong) => (),

@@ -348,7 +348,8 @@ impl Socket {
 /// Resolves at the instant; never without one.
 async fn at(deadline: Option<Instant>) {
     match deadline {
-        Some(deadline) => sleep_until(deadline).await,
+        // Boxed, for most sockets of gateways wait for nothing.
+        Some(deadline) => Box::pin(sleep_until(deadline)).await,
         None => std::future::pending().await,
     }
 }
