@@ -1,9 +1,13 @@
 //! Profiles, with the fields that clients invent (MSC4133).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use ruma::UserId;
+use ruma::{OwnedUserId, UserId};
 use serde_json::value::RawValue;
+use storage::Position;
 
 use crate::{Accounts, StoreError, store::ProfileRecord};
 
@@ -131,6 +135,35 @@ impl Accounts {
         Ok(profile)
     }
 
+    /// Local users whose profiles changed after `after`, up to and including `up_to`, by their newest
+    /// change, oldest first.
+    pub async fn changed_profiles(
+        &self,
+        after: Position,
+        up_to: Position,
+        limit: usize,
+    ) -> Result<Vec<(Position, OwnedUserId)>, StoreError> {
+        if after >= up_to {
+            return Ok(Vec::new());
+        }
+        self.inner.store.changed_profiles(after, up_to, limit).await
+    }
+
+    /// The fields of a profile that changed after `after`, those that were removed included. `None`
+    /// if that is not known any more: any of them may have.
+    pub async fn changed_profile_fields(
+        &self,
+        user_id: &UserId,
+        after: Position,
+    ) -> Result<Option<BTreeSet<String>>, StoreError> {
+        let moves = self.inner.store.profile_moves(user_id).await?;
+        if moves.forgotten > after {
+            return Ok(None);
+        }
+        let changed = moves.fields.into_iter().filter(|(_, position)| *position > after);
+        Ok(Some(changed.map(|(field, _)| field).collect()))
+    }
+
     pub async fn set_profile_field(
         &self,
         user_id: &UserId,
@@ -174,7 +207,7 @@ impl Accounts {
             if value.is_some() && size(&profile) > PROFILE_BYTES_MAX {
                 return Err(ProfileError::ProfileTooLarge);
             }
-            let changed = inner.store.put_profile(user_id, &profile, field)?;
+            let changed = inner.store.put_profile(user_id, &profile, &[field]).await?;
             inner.profiles.insert(user_id.to_owned(), Arc::new(Profile::new(&profile)));
             changed
         };

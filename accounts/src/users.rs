@@ -245,8 +245,11 @@ impl Accounts {
             record.password = None;
             if erase {
                 inner.profiles.remove(user_id);
+                let before = inner.store.latest_profile(user_id).await?;
+                let gone: Vec<_> = before.fields.keys().map(String::as_str).collect();
+                let gone = if gone.is_empty() { vec!["displayname"] } else { gone };
                 let empty = ProfileRecord::default();
-                erased = Some(inner.store.put_profile(user_id, &empty, "displayname")?);
+                erased = Some(inner.store.put_profile(user_id, &empty, &gone).await?);
             }
             let forgotten = self.submit_forgetting_threepids(user_id).await?;
             (forgotten, self.submit_epoch(user_id, record, EndSessions::All)?)

@@ -1,11 +1,11 @@
-//! Profiles and filters.
+//! Profiles, an index of them by the position of their last change, and filters.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ruma::UserId;
+use ruma::{OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
-use storage::{Batch, Fact, First, Pending, Table, Versioned};
+use storage::{Batch, CommitError, Fact, First, Pending, Position, Range, Table, Versioned};
 
 use super::{AccountStore, StoreError};
 use crate::stream::{PROFILE, ProfileFact};
@@ -32,6 +32,60 @@ impl Table for ProfilesTable {
     type Sort = ();
     type Value = ProfileRecord;
 }
+
+/// Fields of a profile of which it is kept when they changed last. A user can invent any number.
+const MOVES_KEPT: usize = 100;
+
+/// When which fields of a profile changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProfileMovesRecord {
+    /// Of the newest change; 0 if there was none.
+    pub(crate) position: Position,
+    /// Each field once, the last change last.
+    pub(crate) fields: Vec<(String, Position)>,
+    /// What changed up to here may not be among the fields.
+    pub(crate) forgotten: Position,
+}
+
+impl Versioned for ProfileMovesRecord {
+    const VERSION: u8 = 1;
+    type Previous = First;
+}
+
+impl ProfileMovesRecord {
+    fn note(&mut self, field: &str, position: Position) {
+        self.fields.retain(|(other, _)| other != field);
+        self.fields.push((field.to_owned(), position));
+        if self.fields.len() > MOVES_KEPT {
+            (_, self.forgotten) = self.fields.remove(0);
+        }
+        self.position = position;
+    }
+}
+
+/// By user.
+struct ProfileMovesTable;
+
+impl Table for ProfileMovesTable {
+    const NAME: &'static str = "profile_moves";
+    const READ_AHEAD: bool = true;
+    type Partition = String;
+    type Sort = ();
+    type Value = ProfileMovesRecord;
+}
+
+/// By writer and position: the user, once, at the newest change.
+struct ProfileOrderTable;
+
+impl Table for ProfileOrderTable {
+    const NAME: &'static str = "profile_order";
+    type Partition = u32;
+    type Sort = u64;
+    type Value = Bytes;
+}
+
+/// One machine is writer 0.
+const WRITER: u32 = 0;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct FilterRecord {
@@ -66,19 +120,55 @@ impl AccountStore {
         Ok(self.0.get_latest::<ProfilesTable>(&user_id, ()).await?.unwrap_or_default())
     }
 
-    pub(crate) fn put_profile(
+    /// Under the user's lock. There is a fact for the first of the fields that changed, for which
+    /// clients look at the others too.
+    pub(crate) async fn put_profile(
         &self,
         user_id: &UserId,
         profile: &ProfileRecord,
-        changed_field: &str,
+        changed: &[&str],
     ) -> Result<Pending, StoreError> {
-        let mut batch = Batch::new();
-        batch.put::<ProfilesTable>(&user_id, (), profile);
-        let fact = ProfileFact { field: changed_field.to_owned() };
-        let payload: Bytes =
-            postcard::to_stdvec(&fact).expect("facts hold only what postcard can write").into();
-        batch.fact(Fact { stream: PROFILE, subject: user_id.as_str().into(), payload });
-        Ok(self.0.submit(batch)?)
+        let moves = self.0.get_latest::<ProfileMovesTable>(&user_id, ()).await?;
+        let mut moves = moves.unwrap_or_default();
+        let field = changed.first().copied().unwrap_or_default().to_owned();
+        let payload: Bytes = postcard::to_stdvec(&ProfileFact { field })
+            .expect("facts hold only what postcard can write")
+            .into();
+        Ok(self.0.submit_with::<CommitError>(|position| {
+            let mut batch = Batch::new();
+            batch.put::<ProfilesTable>(&user_id, (), profile);
+            if moves.position > 0 {
+                batch.derive_delete::<ProfileOrderTable>(WRITER, moves.position);
+            }
+            changed.iter().for_each(|field| moves.note(field, position));
+            batch.put::<ProfileMovesTable>(&user_id, (), &moves);
+            let id = Bytes::copy_from_slice(user_id.as_bytes());
+            batch.derive_put::<ProfileOrderTable>(WRITER, position, &id);
+            batch.fact(Fact { stream: PROFILE, subject: user_id.as_str().into(), payload });
+            Ok(batch)
+        })?)
+    }
+
+    pub(crate) async fn profile_moves(
+        &self,
+        user_id: &UserId,
+    ) -> Result<ProfileMovesRecord, StoreError> {
+        Ok(self.0.get::<ProfileMovesTable>(&user_id, ()).await?.unwrap_or_default())
+    }
+
+    pub(crate) async fn changed_profiles(
+        &self,
+        after: Position,
+        up_to: Position,
+        limit: usize,
+    ) -> Result<Vec<(Position, OwnedUserId)>, StoreError> {
+        let range = Range::after(after).up_to(up_to).limit(limit);
+        let rows = self.0.scan::<ProfileOrderTable>(WRITER, range).await?;
+        let users = rows.into_iter().filter_map(|row| {
+            let id = std::str::from_utf8(&row.value).ok()?;
+            Some((row.sort, OwnedUserId::try_from(id).ok()?))
+        });
+        Ok(users.collect())
     }
 
     pub(crate) async fn put_filter(
