@@ -12,6 +12,7 @@ use serde_json::{
     json,
     value::{RawValue, to_raw_value},
 };
+use tokio::sync::Semaphore;
 
 use self::rates::Rates;
 use crate::{ports::RemoteError, rooms::Inner};
@@ -19,6 +20,11 @@ use crate::{ports::RemoteError, rooms::Inner};
 /// Events whose verdict is remembered. The servers of a large room ask about the same event all at
 /// once, and are to hear the same.
 const VERDICTS: usize = 10_000;
+/// Bytes of content beyond which an event is not judged beside other requests: a thousand patterns
+/// and the largest event take as long as those do together.
+const INLINE: usize = 4096;
+/// Such events that are judged at once; the others wait, and the cores are left for the rest.
+const LONG_AT_ONCE: usize = 1;
 
 /// What an operator who runs a policy server wants of it.
 #[derive(Clone, Debug)]
@@ -59,6 +65,7 @@ pub(crate) struct PolicySigner {
     verdicts: Cache<String, Result<(), Refusal>>,
     senders: Option<Rates<(OwnedRoomId, OwnedUserId)>>,
     rooms: Option<Rates<OwnedRoomId>>,
+    long: Semaphore,
 }
 
 impl PolicySigner {
@@ -67,6 +74,7 @@ impl PolicySigner {
             verdicts: Cache::new(VERDICTS),
             senders: config.sender_rate.map(Rates::new),
             rooms: config.room_rate.map(Rates::new),
+            long: Semaphore::new(LONG_AT_ONCE),
             config,
         }
     }
@@ -82,20 +90,38 @@ impl PolicySigner {
     /// The signature on an event whose content is what its hash says. An event counts once, however
     /// often it is asked about, and only if it is recommended: else others could use up the share
     /// of whoever sent it.
-    pub(crate) fn sign(
+    pub(crate) async fn sign(
         &self,
         pdu: &Pdu,
         version: &RoomVersion,
         now_ms: u64,
     ) -> Result<String, Refusal> {
         let signature = events::policy_signature(pdu, &self.config.key, version);
-        let judge = || Ok::<_, Infallible>(self.judge(pdu, now_ms));
-        let Ok(verdict) = self.verdicts.get_or_insert_with(&signature, judge);
+        let verdict = match self.verdicts.get(&signature) {
+            Some(verdict) => verdict,
+            None => {
+                let checked = self.check(pdu).await;
+                let judge = || Ok::<_, Infallible>(checked.and_then(|()| self.count(pdu, now_ms)));
+                // Of many who ask at once the first is counted.
+                let Ok(verdict) = self.verdicts.get_or_insert_with(&signature, judge);
+                verdict
+            }
+        };
         verdict.map(|()| signature)
     }
 
-    fn judge(&self, pdu: &Pdu, now_ms: u64) -> Result<(), Refusal> {
-        self.config.rules.check(pdu)?;
+    async fn check(&self, pdu: &Pdu) -> Result<(), Refusal> {
+        if pdu.content_str().len() <= INLINE {
+            return Ok(self.config.rules.check(pdu)?);
+        }
+        let _turn = self.long.acquire().await;
+        let (rules, pdu) = (Arc::clone(&self.config.rules), pdu.clone());
+        let checked = tokio::task::spawn_blocking(move || rules.check(&pdu)).await;
+        // What cannot be judged is not recommended.
+        Ok(checked.unwrap_or(Err(Objection::Size))?)
+    }
+
+    fn count(&self, pdu: &Pdu, now_ms: u64) -> Result<(), Refusal> {
         if self.config.rules.exempts(pdu) {
             return Ok(());
         }
@@ -115,7 +141,7 @@ impl Inner {
     }
 
     /// The answer to ourselves, about an event of ours or one that came without a signature.
-    pub(crate) fn own_recommendation(
+    pub(crate) async fn own_recommendation(
         &self,
         pdu: &Pdu,
         version: &RoomVersion,
@@ -132,7 +158,7 @@ impl Inner {
             let reason = "this server is not the policy server that the room takes it for";
             refused(404, "M_NOT_FOUND", reason.to_owned())
         })?;
-        let signature = signer.sign(pdu, version, self.clock.now_ms());
+        let signature = signer.sign(pdu, version, self.clock.now_ms()).await;
         let signature =
             signature.map_err(|refusal| refused(400, "M_FORBIDDEN", refusal.to_string()))?;
         Ok(self.policy_answer(&signature))

@@ -50,7 +50,7 @@ impl Rooms {
         if let Some(Err(dropped)) = verified {
             return Ok(PolicyAnswer::Refused(dropped.reason));
         }
-        Ok(match signer.sign(&pdu, view.version, inner.clock.now_ms()) {
+        Ok(match signer.sign(&pdu, view.version, inner.clock.now_ms()).await {
             Ok(signature) => PolicyAnswer::Signed(inner.policy_answer(&signature)),
             Err(refusal) => {
                 let (event_id, sender) = (pdu.event_id(), pdu.sender());

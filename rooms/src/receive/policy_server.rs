@@ -111,7 +111,7 @@ impl Inner {
             reason: reason.to_owned(),
         };
         let answer = if server == self.server_name {
-            self.own_recommendation(pdu, view.version)?
+            self.own_recommendation(pdu, view.version).await?
         } else {
             self.ports.remote.policy_sign(server, pdu.json().clone()).await?
         };
