@@ -5,6 +5,7 @@ mod evil;
 mod kept_out;
 mod outlets;
 mod rules;
+mod visibility;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -152,6 +153,18 @@ impl Scene {
         };
         tokio::time::timeout(PATIENCE, waited).await.expect("it is told in time");
         told
+    }
+
+    /// Until the server that has the room knows that the user is not in it any more.
+    async fn until_gone(&self, user: &str) {
+        let (ada, mut since) = (self.ada(), String::new());
+        let members = format!("/v3/rooms/{}/joined_members", segment(&self.room));
+        let waited = async {
+            while ada.get(&members).await.ok()["joined"][user].is_object() {
+                since = text(&ada.sync(&since, 200).await["next_batch"]);
+            }
+        };
+        tokio::time::timeout(PATIENCE, waited).await.expect("they are gone in time");
     }
 
     /// Honest traffic flows both ways, and neither in `/sync` nor in `/messages` nor in `/state`

@@ -28,7 +28,7 @@ async fn slide(user: &User<'_>, pos: &str, body: Value) -> Value {
 }
 
 /// Everything that a client can ask about a room.
-async fn all_outlets(user: &User<'_>, room: &str, event: &str) -> String {
+pub(super) async fn all_outlets(user: &User<'_>, room: &str, event: &str) -> String {
     let (seg, id) = (segment(room), segment(event));
     let mut outlets = String::new();
     for path in [
