@@ -75,7 +75,9 @@ impl Region {
         let user_directory = user_directory::UserDirectory::new(store.clone(), rooms.clone());
         tasks.spawn_until_stopped("user directory", user_directory.clone().follow());
         let search = search::Search::new(store.clone(), rooms.clone());
-        tasks.spawn_until_stopped("search", search.clone().follow());
+        if config.search.enabled {
+            tasks.spawn_until_stopped("search", search.clone().follow());
+        }
         let local = Local {
             store: store.clone(),
             clock,

@@ -17,6 +17,8 @@ pub struct Config {
     pub password_login: bool,
     /// What the pages of `m.login.recaptcha` and clients need, if there are captchas.
     pub captcha_public_key: Option<String>,
+    /// Answer searches of messages; counts only where they are indexed.
+    pub search: bool,
     /// What `/.well-known/matrix/client` advertises, if anything.
     pub public_url: Option<String>,
     pub rate_limits: RateLimits,
@@ -39,6 +41,7 @@ impl Default for Config {
             registration: Registration::default(),
             password_login: true,
             captcha_public_key: None,
+            search: true,
             public_url: None,
             rate_limits: RateLimits::default(),
             trusted_proxies: TrustedProxies::default(),

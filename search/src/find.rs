@@ -8,13 +8,7 @@ use ruma::{
     events::room::member::MembershipState,
 };
 
-use crate::{
-    Error, Keys, Search,
-    merge::Merge,
-    store::{Place, Posting},
-    text,
-    words::Term,
-};
+use crate::{Error, Keys, Search, merge::Merge, store::Place, text, words::Term};
 
 /// Rooms of the one who searches that are searched.
 const ROOMS_MAX: usize = 2000;
@@ -108,15 +102,14 @@ impl Search {
         let mut hits = Vec::new();
         let (mut scanned, mut read, mut at) = (0, 0, None);
         while hits.len() < limit && scanned < SCANNED && read < EVENTS_MAX {
-            let Some((room, posting)) = merge.next().await? else { break };
+            let Some((room, place)) = merge.next().await? else { break };
             scanned += 1;
-            at = Some(posting.place);
-            if !self.has_all(room, others, posting.place).await? {
+            at = Some(place);
+            if !self.has_all(room, others, place).await? {
                 continue;
             }
             read += 1;
-            let place = posting.place;
-            if let Some(hit) = self.hit(query, term, room, posting).await? {
+            if let Some(hit) = self.hit(query, term, room, place).await? {
                 hits.push((place, hit));
             }
         }
@@ -139,10 +132,10 @@ impl Search {
         query: &Query<'_>,
         term: &Term,
         room: &RoomId,
-        posting: Posting,
+        place: Place,
     ) -> Result<Option<Hit>, Error> {
         let rooms = &self.inner.rooms;
-        let Some(event) = rooms.event_by_id(&posting.event_id).await? else { return Ok(None) };
+        let Some(event) = rooms.event_at(room, place.position).await? else { return Ok(None) };
         let wanted = query.keys.contain(event.pdu.event_type())
             && !query.ignored.contains(event.pdu.sender())
             && rooms.is_wanted(query.filter, &event);

@@ -1,21 +1,27 @@
 //! Follows the log of facts from a durable position.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use rooms::{RoomEventFact, StoredEvent, stream};
-use ruma::{OwnedEventId, RoomId};
-use storage::{Batch, LoggedFact};
+use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
+use storage::{Batch, LoggedFact, Position};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Error, Search,
-    store::{Place, Posting, SearchStore},
+    store::{Place, SearchStore},
     text, words,
 };
 
 /// After a failure of the store, which usually ends the process.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Facts whose events are indexed in one batch.
-const BATCH_FACTS: usize = 64;
+/// What is said within this time is written at once: each write costs a flush.
+const GATHERING: Duration = Duration::from_millis(500);
+/// Events that are written at once.
+const EVENTS_MAX: usize = 64;
+/// Positions of the log after which the place in it is written, whatever was said. Far fewer than
+/// those after which a consumer of the log does so of itself, without regard to what is gathered.
+const POSITIONS_MAX: u64 = 5000;
 
 /// What a fact may change.
 enum News {
@@ -41,92 +47,124 @@ fn news(logged: &LoggedFact) -> Option<News> {
     }
 }
 
-/// The last batch, and what is before it.
-fn split(facts: &[LoggedFact]) -> (&[LoggedFact], &[LoggedFact]) {
-    let (before, last) = facts.split_at(facts.len().saturating_sub(BATCH_FACTS));
-    (last, before)
+/// What is not written yet.
+#[derive(Default)]
+struct Gathered {
+    put: BTreeMap<(OwnedRoomId, Place), Vec<String>>,
+    taken_out: Vec<(OwnedRoomId, Place)>,
+    /// The last fact that this follows from.
+    last: Position,
+}
+
+impl Gathered {
+    fn is_empty(&self) -> bool {
+        self.put.is_empty() && self.taken_out.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.put.len() + self.taken_out.len() >= EVENTS_MAX
+    }
+
+    /// An event that was redacted meanwhile has nothing left to be found by.
+    fn add(&mut self, event: &StoredEvent) {
+        let Some(text) = text::of_event(event) else { return };
+        let key = (event.pdu.room_id().to_owned(), Place::of(event));
+        self.put.insert(key, words::of_text(&text).into_keys().collect());
+    }
 }
 
 impl Search {
-    /// Keeps the index up to date until the store is closed. The log is kept for it from this call on.
+    /// Keeps the index up to date until the store is closed, a moment behind. The log is kept for it
+    /// from this call on.
     pub fn follow(self) -> impl Future<Output = ()> + Send {
         // The index is made of the log alone, so it begins where the log does.
         let mut log = self.inner.store.0.consume("search", 0);
         async move {
+            // Where it stands in the log at first is known by writing it.
+            let mut written = None;
+            let mut gathered = Gathered::default();
             while let Some(facts) = log.next().await {
-                let (last, parts) = split(&facts);
-                for part in parts.chunks(BATCH_FACTS) {
-                    self.write(part).await;
+                let until = Instant::now() + GATHERING;
+                self.gather(&mut gathered, &facts).await;
+                let is_near = |last| written.is_some_and(|at| last < at + POSITIONS_MAX);
+                while !gathered.is_empty() && !gathered.is_full() && is_near(gathered.last) {
+                    let Ok(more) = timeout_at(until, log.next()).await else { break };
+                    let Some(more) = more else { return };
+                    self.gather(&mut gathered, &more).await;
                 }
-                let batch = self.insist(last).await;
-                if !batch.is_empty() || !parts.is_empty() {
-                    log.commit(batch).await;
+                if !gathered.is_empty() || !is_near(gathered.last) {
+                    log.commit(self.insist_on_batch(&gathered).await).await;
+                    written = Some(gathered.last);
+                    gathered = Gathered::default();
                 }
             }
         }
     }
 
-    /// What follows from the facts.
-    async fn insist(&self, facts: &[LoggedFact]) -> Batch {
+    /// Where much was said at once, it is written on the way; if the process ends before the rest is,
+    /// it is written again.
+    async fn gather(&self, gathered: &mut Gathered, facts: &[LoggedFact]) {
+        for logged in facts {
+            while let Err(error) = self.take(gathered, logged).await {
+                tracing::error!(%error, "the search index cannot be read or written");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// What is noted is what the events say now, so the same facts again change nothing.
+    async fn take(&self, gathered: &mut Gathered, logged: &LoggedFact) -> Result<(), Error> {
+        if gathered.is_full() {
+            self.inner.store.commit(self.batch(gathered).await?).await?;
+            *gathered = Gathered::default();
+        }
+        gathered.last = logged.position;
+        let (rooms, news) = (&self.inner.rooms, news(logged));
+        let Ok(room) = RoomId::parse(&*logged.fact.subject) else { return Ok(()) };
+        let event = match news {
+            None => return Ok(()),
+            Some(News::Redacted(target)) => return self.take_out(gathered, room, &target).await,
+            Some(News::Said(event_id)) => rooms.event_by_id(&event_id).await?,
+            Some(News::FilledIn) => rooms.filled_in_at(&room, logged.position).await?,
+        };
+        if let Some(event) = event {
+            gathered.add(&event);
+        }
+        Ok(())
+    }
+
+    async fn take_out(
+        &self,
+        gathered: &mut Gathered,
+        room: OwnedRoomId,
+        target: &EventId,
+    ) -> Result<(), Error> {
+        let event = self.inner.rooms.event_by_id(target).await?;
+        let Some(event) = event.filter(|event| event.pdu.room_id() == room) else { return Ok(()) };
+        let key = (room, Place::of(&event));
+        gathered.put.remove(&key);
+        gathered.taken_out.push(key);
+        Ok(())
+    }
+
+    async fn batch(&self, gathered: &Gathered) -> Result<Batch, Error> {
+        let mut batch = Batch::new();
+        for ((room, place), words) in &gathered.put {
+            SearchStore::put(&mut batch, room, *place, words);
+        }
+        for (room, place) in &gathered.taken_out {
+            self.inner.store.take_out(&mut batch, room, *place).await?;
+        }
+        Ok(batch)
+    }
+
+    async fn insist_on_batch(&self, gathered: &Gathered) -> Batch {
         loop {
-            match self.take(facts).await {
+            match self.batch(gathered).await {
                 Ok(batch) => return batch,
                 Err(error) => tracing::error!(%error, "the search index cannot be read"),
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
-
-    /// A part of what follows from the facts that were read at once. It is written again if the
-    /// process ends before the rest is.
-    async fn write(&self, part: &[LoggedFact]) {
-        loop {
-            match self.inner.store.commit(self.insist(part).await).await {
-                Ok(()) => return,
-                Err(error) => tracing::error!(%error, "the search index cannot be written"),
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    /// What is written is what the events say now, so the same facts again change nothing.
-    async fn take(&self, facts: &[LoggedFact]) -> Result<Batch, Error> {
-        let mut batch = Batch::new();
-        for logged in facts {
-            let event = match news(logged) {
-                None => continue,
-                Some(News::Redacted(target)) => {
-                    self.take_out(&mut batch, &target).await?;
-                    continue;
-                }
-                Some(News::Said(event_id)) => self.inner.rooms.event_by_id(&event_id).await?,
-                Some(News::FilledIn) => self.filled_in(logged).await?,
-            };
-            if let Some(event) = event {
-                index(&mut batch, &event);
-            }
-        }
-        Ok(batch)
-    }
-
-    async fn filled_in(&self, logged: &LoggedFact) -> Result<Option<Arc<StoredEvent>>, Error> {
-        let Ok(room) = RoomId::parse(&*logged.fact.subject) else { return Ok(None) };
-        Ok(self.inner.rooms.filled_in_at(&room, logged.position).await?)
-    }
-
-    async fn take_out(&self, batch: &mut Batch, target: &OwnedEventId) -> Result<(), Error> {
-        if let Some(indexed) = self.inner.store.indexed(target).await? {
-            SearchStore::take_out(batch, target, &indexed);
-        }
-        Ok(())
-    }
-}
-
-/// An event that was redacted meanwhile, be it later in the same batch, has nothing left to be found
-/// by.
-fn index(batch: &mut Batch, event: &StoredEvent) {
-    let Some(text) = text::of_event(event) else { return };
-    let place = Place { time: event.pdu.origin_server_ts(), position: event.position };
-    let posting = Posting { place, event_id: event.event_id().clone() };
-    SearchStore::put(batch, event.pdu.room_id(), &posting, words::of_text(&text).into_keys());
 }

@@ -6,7 +6,7 @@ use ruma::{OwnedRoomId, RoomId};
 
 use crate::{
     Error,
-    store::{Place, Posting, SearchStore},
+    store::{Place, SearchStore},
 };
 
 /// Events of one room that are read at a time.
@@ -14,7 +14,7 @@ const PAGE: usize = 32;
 
 struct Stream {
     room: OwnedRoomId,
-    read: VecDeque<Posting>,
+    read: VecDeque<Place>,
     /// There may be more behind what is read.
     more: bool,
 }
@@ -38,29 +38,28 @@ impl<'a> Merge<'a> {
         let mut streams = Vec::new();
         let mut heads = BinaryHeap::new();
         for room in rooms {
-            let read = store.postings(&room, word, before, PAGE).await?;
+            let read = store.places(&room, word, before, PAGE).await?;
             let Some(head) = read.first() else { continue };
-            heads.push((head.place, streams.len()));
+            heads.push((*head, streams.len()));
             streams.push(Stream { more: read.len() == PAGE, read: read.into(), room });
         }
         Ok(Self { store, word, streams, heads })
     }
 
     /// The room of the next event, and where it is.
-    pub(crate) async fn next(&mut self) -> Result<Option<(&RoomId, Posting)>, Error> {
+    pub(crate) async fn next(&mut self) -> Result<Option<(&RoomId, Place)>, Error> {
         let Some((_, number)) = self.heads.pop() else { return Ok(None) };
         let stream = &mut self.streams[number];
-        let Some(posting) = stream.read.pop_front() else { return Ok(None) };
+        let Some(place) = stream.read.pop_front() else { return Ok(None) };
         if stream.read.is_empty() && stream.more {
-            let before = Some(posting.place);
-            let read = self.store.postings(&stream.room, self.word, before, PAGE).await?;
+            let read = self.store.places(&stream.room, self.word, Some(place), PAGE).await?;
             stream.more = read.len() == PAGE;
             stream.read = read.into();
         }
         if let Some(head) = stream.read.front() {
-            self.heads.push((head.place, number));
+            self.heads.push((*head, number));
         }
-        Ok(Some((&self.streams[number].room, posting)))
+        Ok(Some((&self.streams[number].room, place)))
     }
 
     /// Events that were read and not taken: of what is left, what is known.

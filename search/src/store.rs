@@ -1,6 +1,7 @@
 //! The tables of this crate. Nothing else here names one.
 
-use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
+use rooms::StoredEvent;
+use ruma::RoomId;
 use serde::{Deserialize, Serialize};
 use storage::{Batch, First, Range, Store, Table, Versioned};
 
@@ -16,29 +17,21 @@ pub struct Place {
 }
 
 impl Place {
+    pub(crate) fn of(event: &StoredEvent) -> Self {
+        Self { time: event.pdu.origin_server_ts(), position: event.position }
+    }
+
     fn key(self) -> (u64, u64) {
         (self.time, self.position)
     }
 }
 
+/// The words by which an event is found, so that it can be taken out once it does not say any more
+/// what it said.
 #[derive(Debug, Serialize, Deserialize)]
-struct PostingRecord {
-    event_id: OwnedEventId,
-}
-
-impl Versioned for PostingRecord {
-    const VERSION: u8 = 1;
-    type Previous = First;
-}
-
-/// Where an event is in the index, so that it can be taken out once it does not say any more what it
-/// said.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct IndexedRecord {
-    pub(crate) room_id: OwnedRoomId,
-    time: u64,
-    position: u64,
-    words: Vec<String>,
+struct IndexedRecord {
+    /// With spaces between them.
+    words: String,
 }
 
 impl Versioned for IndexedRecord {
@@ -62,18 +55,11 @@ macro_rules! table {
 
 table! {
     /// Room and word | time, position.
-    Postings = "search_postings" [String | (u64, u64)] PostingRecord
+    Postings = "search_postings" [String | (u64, u64)] ()
 }
 table! {
-    /// Event.
-    Indexed = "search_indexed" [String | ()] IndexedRecord
-}
-
-/// An event that has a word.
-#[derive(Clone, Debug)]
-pub(crate) struct Posting {
-    pub(crate) place: Place,
-    pub(crate) event_id: OwnedEventId,
+    /// Room | position.
+    Indexed = "search_indexed" [String | u64] IndexedRecord
 }
 
 /// No room id has a space.
@@ -90,54 +76,46 @@ impl SearchStore {
         Ok(())
     }
 
-    pub(crate) async fn indexed(&self, event: &EventId) -> Result<Option<IndexedRecord>, Error> {
-        Ok(self.0.get::<Indexed>(event, ()).await?)
+    pub(crate) fn put(batch: &mut Batch, room: &RoomId, place: Place, words: &[String]) {
+        for word in words {
+            batch.derive_put::<Postings>(&partition(room, word), place.key(), &());
+        }
+        let record = IndexedRecord { words: words.join(" ") };
+        batch.derive_put::<Indexed>(room, place.position, &record);
     }
 
-    pub(crate) fn put(
+    /// Takes an event out of the index, if it is there.
+    pub(crate) async fn take_out(
+        &self,
         batch: &mut Batch,
         room: &RoomId,
-        posting: &Posting,
-        words: impl Iterator<Item = String>,
-    ) {
-        let Posting { place, event_id } = posting;
-        let words: Vec<String> = words.collect();
-        for word in &words {
-            let record = PostingRecord { event_id: event_id.clone() };
-            batch.derive_put::<Postings>(&partition(room, word), place.key(), &record);
+        place: Place,
+    ) -> Result<(), Error> {
+        let Some(indexed) = self.0.get::<Indexed>(room, place.position).await? else {
+            return Ok(());
+        };
+        for word in indexed.words.split(' ') {
+            batch.derive_delete::<Postings>(&partition(room, word), place.key());
         }
-        let Place { time, position } = *place;
-        let record = IndexedRecord { room_id: room.to_owned(), time, position, words };
-        batch.derive_put::<Indexed>(event_id, (), &record);
+        batch.derive_delete::<Indexed>(room, place.position);
+        Ok(())
     }
 
-    pub(crate) fn take_out(batch: &mut Batch, event: &EventId, indexed: &IndexedRecord) {
-        for word in &indexed.words {
-            let key = (indexed.time, indexed.position);
-            batch.derive_delete::<Postings>(&partition(&indexed.room_id, word), key);
-        }
-        batch.derive_delete::<Indexed>(event, ());
-    }
-
-    /// Events of a room that have the word, newest first.
-    pub(crate) async fn postings(
+    /// Where the events of a room are that have the word, newest first.
+    pub(crate) async fn places(
         &self,
         room: &RoomId,
         word: &str,
         before: Option<Place>,
         limit: usize,
-    ) -> Result<Vec<Posting>, Error> {
+    ) -> Result<Vec<Place>, Error> {
         let range = match before {
             Some(before) => Range::all().before(before.key()),
             None => Range::all(),
         };
         let range = range.reversed().limit(limit);
         let rows = self.0.scan::<Postings>(&partition(room, word), range).await?.into_iter();
-        let postings = rows.map(|row| Posting {
-            place: Place { time: row.sort.0, position: row.sort.1 },
-            event_id: row.value.event_id,
-        });
-        Ok(postings.collect())
+        Ok(rows.map(|row| Place { time: row.sort.0, position: row.sort.1 }).collect())
     }
 
     /// Whether the event at that place has the word.

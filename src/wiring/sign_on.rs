@@ -9,6 +9,7 @@ use http::{Request, header};
 use http_body_util::Full;
 use serde::Deserialize;
 use sso::{Answer, Ask, AskFuture, Http, Pieces, Sso};
+use tokio::sync::Semaphore;
 
 use super::peers::Local;
 use crate::{
@@ -20,10 +21,18 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(15);
 const FORM: &str = "application/x-www-form-urlencoded";
 
-struct Outbound(OperatorClient);
+/// Requests that are on their way at a time. More are refused: a provider that hangs must not gather
+/// requests.
+const ASKED_MAX: usize = 64;
+
+struct Outbound {
+    client: OperatorClient,
+    asked: Semaphore,
+}
 
 impl Outbound {
     async fn ask_now(&self, ask: Ask) -> Result<Answer, BoxError> {
+        let _permit = self.asked.try_acquire().map_err(|_| "too many are being asked")?;
         let mut request = Request::builder().uri(ask.url).header(header::ACCEPT, "*/*");
         if let Some(authorization) = ask.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
@@ -35,7 +44,7 @@ impl Outbound {
                 .body(Full::new(Bytes::from(form)))?,
             None => request.body(Full::default())?,
         };
-        let (status, body) = self.0.send(request).await?;
+        let (status, body) = self.client.send(request).await?;
         Ok(Answer { status, body })
     }
 }
@@ -88,7 +97,7 @@ impl CaptchaVerifier for SiteVerify {
 
 pub(super) fn open(config: &Config, local: &Local) -> anyhow::Result<Sso> {
     let client = OperatorClient::new(&config.federation()?.certificate_authorities)?;
-    let http = Arc::new(Outbound(client));
+    let http = Arc::new(Outbound { client, asked: Semaphore::new(ASKED_MAX) });
     if let Some(captcha) = config.captcha()? {
         let verifier = SiteVerify { http: http.clone(), captcha };
         local.accounts.set_captcha_verifier(Arc::new(verifier));

@@ -14,7 +14,7 @@ use crate::{
 const PASSWORD: &str = "correct horse battery";
 const SECTIONS: &str = "[registration]\nshared_secret = \"s\"\n";
 
-async fn administrator<'s>(server: &'s Server, name: &str) -> User<'s> {
+pub(crate) async fn administrator<'s>(server: &'s Server, name: &str) -> User<'s> {
     const PATH: &str = "/_synapse/admin/v1/register";
     let answer = server.send(Method::GET, PATH, None, "").await.ok();
     let nonce = answer["nonce"].as_str().expect("a nonce");

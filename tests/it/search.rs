@@ -69,6 +69,9 @@ async fn messages_names_and_topics_are_found_by_all_their_words() {
     ask(&ada, None, unknown).await.refused("a key", 400, "M_INVALID_PARAM");
     let unknown = json!({ "search_term": "x", "order_by": "luck" });
     ask(&ada, None, unknown).await.refused("an order", 400, "M_INVALID_PARAM");
+    let off = Server::with("[search]\nenabled = false\n").await;
+    let refused = ask(&off.user("eve").await, None, json!({ "search_term": "x" })).await;
+    refused.refused("switched off", 404, "M_UNRECOGNIZED");
     let none = ada.post("/v3/search", json!({ "search_categories": {} })).await.ok();
     assert_eq!(none, json!({ "search_categories": {} }));
 }
@@ -118,6 +121,10 @@ async fn what_was_redacted_erased_or_encrypted_is_not_found() {
     ada.put(&path, json!({})).await.ok();
     finds(&ada, "apple", &[&of_bob, &kept]).await;
     finds(&ada, "two", &[]).await;
+    // So soon that it may not have been indexed yet.
+    let soon = say_later(&ada, &room, "5", "apple soon").await;
+    let path = format!("/v3/rooms/{}/redact/{}/6", segment(&room), segment(&soon));
+    ada.put(&path, json!({})).await.ok();
 
     let path = format!("/v3/rooms/{}/send/m.room.encrypted/10", segment(&room));
     let content = json!({ "algorithm": "m.megolm.v1.aes-sha2", "body": "apple four" });

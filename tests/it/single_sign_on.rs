@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     identity_provider::{IdentityProvider, Signed},
+    moderation::administrator,
     server::{Answer, Server},
     user::{User, segment},
 };
@@ -143,7 +144,7 @@ async fn with_cas(more: &str) -> (Server, IdentityProvider) {
     start(|provider| format!("{TRUSTED}{}", provider.cas_section(more))).await
 }
 
-fn ada() -> Value {
+fn ada_claims() -> Value {
     json!({ "sub": "007", "preferred_username": "Ada L", "name": "Ada Lovelace" })
 }
 
@@ -182,7 +183,7 @@ async fn clients_are_told_of_the_providers() {
 #[tokio::test]
 async fn who_comes_by_openid_logs_in_and_is_the_same_next_time() {
     let (server, provider) = with_oidc("").await;
-    let first = server.come(&provider, ada()).await;
+    let first = server.come(&provider, ada_claims()).await;
     assert!(first.location().starts_with("https://app.test/?loginToken="), "{}", first.location());
     assert!(first.location().ends_with("#/home"));
     let ada = server.logged_in(&first).await;
@@ -252,24 +253,24 @@ async fn a_token_that_is_not_for_us_now_makes_nobody() {
 async fn only_the_browser_that_left_comes_back_and_once() {
     let (server, provider) = with_oidc("").await;
     let left = server.leave("/op", CLIENT).await;
-    let back = provider.consent(left.location(), ada());
+    let back = provider.consent(left.location(), ada_claims());
     let another = server.leave("/op", CLIENT).await.cookie();
     // Each attempt spends the state, so each has one of its own.
     server.browse(&back, Some(&another)).await.refused("another browser", 400);
     server.browse(&back, Some(&left.cookie())).await.refused("after another browser", 400);
     let left = server.leave("/op", CLIENT).await;
-    let back = provider.consent(left.location(), ada());
+    let back = provider.consent(left.location(), ada_claims());
     server.browse(&back, None).await.refused("no cookie", 400);
 
     let left = server.leave("/op", CLIENT).await;
-    let back = provider.consent(left.location(), ada());
+    let back = provider.consent(left.location(), ada_claims());
     server.browse(&back, Some(&left.cookie())).await.login_token();
     server.browse(&back, Some(&left.cookie())).await.refused("twice", 400);
     let guessed = format!("{}&state=guessed", back.split("&state").next().expect("a code"));
     server.browse(&guessed, Some(&left.cookie())).await.refused("another state", 400);
 
     let left = server.leave("/op", CLIENT).await;
-    let back = provider.consent(left.location(), ada());
+    let back = provider.consent(left.location(), ada_claims());
     server.clock.advance(15 * 60 * 1000);
     server.browse(&back, Some(&left.cookie())).await.refused("too late", 400);
     assert!(server.exists("ada=20l").await, "the one good attempt made her");
@@ -279,7 +280,7 @@ async fn only_the_browser_that_left_comes_back_and_once() {
 async fn what_a_provider_says_against_it_is_shown_as_text() {
     let (server, provider) = with_oidc("").await;
     let left = server.leave("/op", CLIENT).await;
-    let state = provider.consent(left.location(), ada());
+    let state = provider.consent(left.location(), ada_claims());
     let (path, state) = state.split_once("?code=").expect("a code");
     let state = state.split_once('&').expect("a state").1;
     let said = segment("<script>alert(1)</script>");
@@ -307,7 +308,7 @@ async fn a_client_that_is_not_trusted_is_asked_about() {
         ("io.evil.app:/callback", "io.evil.app:"),
     ] {
         let left = server.leave("/op", client).await;
-        let back = provider.consent(left.location(), ada());
+        let back = provider.consent(left.location(), ada_claims());
         let page = server.browse(&back, Some(&left.cookie())).await;
         assert_eq!(page.status, 200, "{client}");
         assert!(page.html.contains(&format!("<strong>{shown}</strong>")), "{}", page.html);
@@ -330,10 +331,10 @@ async fn a_client_that_is_not_trusted_is_asked_about() {
 #[tokio::test]
 async fn a_login_token_is_good_once_and_for_two_minutes() {
     let (server, provider) = with_oidc("").await;
-    let token = server.come(&provider, ada()).await.login_token();
+    let token = server.come(&provider, ada_claims()).await.login_token();
     server.log_in_by_token(&token).await.ok();
     server.log_in_by_token(&token).await.refused("twice", 403, "M_FORBIDDEN");
-    let token = server.come(&provider, ada()).await.login_token();
+    let token = server.come(&provider, ada_claims()).await.login_token();
     server.clock.advance(2 * 60 * 1000);
     server.log_in_by_token(&token).await.refused("late", 403, "M_FORBIDDEN");
 }
@@ -423,7 +424,7 @@ async fn begin_deletion(user: User<'_>) -> Deletion<'_> {
 #[tokio::test]
 async fn who_came_by_sso_confirms_by_sso() {
     let (server, provider) = with_oidc("").await;
-    let visit = server.come(&provider, ada()).await;
+    let visit = server.come(&provider, ada_claims()).await;
     let deletion = begin_deletion(server.logged_in(&visit).await).await;
     assert_eq!(deletion.flows, json!([{ "stages": ["m.login.sso"] }]), "she has no password");
     deletion.try_again(json!({ "type": "m.login.sso" })).await.refused(
@@ -435,10 +436,10 @@ async fn who_came_by_sso_confirms_by_sso() {
     let page = deletion.page().await;
     assert!(page.html.contains("log devices out") && page.html.contains("@ada=20l:x.test"));
     assert!(page.html.contains("Continue with The &lt;OP&gt;"));
-    let back = provider.consent(&page.link("/authorize?"), ada());
+    let back = provider.consent(&page.link("/authorize?"), ada_claims());
     server.browse(&back, None).await.refused("another browser", 400);
     let page = deletion.page().await;
-    let back = provider.consent(&page.link("/authorize?"), ada());
+    let back = provider.consent(&page.link("/authorize?"), ada_claims());
     let done = server.browse(&back, Some(&page.cookie())).await;
     assert_eq!(done.status, 200);
     let script = done.html.split("src=\"").nth(1).and_then(|rest| rest.split('"').next());
@@ -453,12 +454,41 @@ async fn who_came_by_sso_confirms_by_sso() {
 }
 
 #[tokio::test]
+async fn an_account_that_is_locked_or_over_is_not_logged_in_to() {
+    let (server, provider) = start(|provider| {
+        format!("{TRUSTED}{}[registration]\nshared_secret = \"s\"\n", provider.oidc_section(""))
+    })
+    .await;
+    let root = administrator(&server, "root").await;
+    let ada = server.come(&provider, ada_claims()).await;
+    let ada = server.logged_in(&ada).await;
+    let lock = async |locked: bool| {
+        let path = format!("/v1/admin/lock/{}", segment(&ada.id));
+        root.put(&path, json!({ "locked": locked })).await.ok();
+    };
+    lock(true).await;
+    let token = server.come(&provider, ada_claims()).await.login_token();
+    server.log_in_by_token(&token).await.refused("locked", 401, "M_USER_LOCKED");
+    lock(false).await;
+
+    let begun = ada.post("/v3/account/deactivate", json!({})).await;
+    let session = begun.body["session"].as_str().expect("a session").to_owned();
+    let path = "/_matrix/client/v3/auth/m.login.sso/fallback/web?session=";
+    let page = server.browse(&format!("{path}{session}"), None).await;
+    assert!(page.html.contains("close the account"), "{}", page.html);
+    let back = provider.consent(&page.link("/authorize?"), ada_claims());
+    server.browse(&back, Some(&page.cookie())).await;
+    ada.post("/v3/account/deactivate", json!({ "auth": { "session": session } })).await.ok();
+    server.come(&provider, ada_claims()).await.refused("over", 403);
+}
+
+#[tokio::test]
 async fn another_identity_does_not_confirm() {
     let (server, provider) = with_oidc("").await;
-    let visit = server.come(&provider, ada()).await;
+    let visit = server.come(&provider, ada_claims()).await;
     server.come(&provider, json!({ "sub": "9", "preferred_username": "eve", "name": "Eve" })).await;
     for (row, sub) in [("another user", "9"), ("a stranger", "10")] {
-        let visit = server.come(&provider, ada()).await;
+        let visit = server.come(&provider, ada_claims()).await;
         let deletion = begin_deletion(server.logged_in(&visit).await).await;
         let page = deletion.page().await;
         let claims = json!({ "sub": sub, "preferred_username": "eve", "name": "Eve" });

@@ -93,11 +93,15 @@ struct GroupResult {
 }
 
 async fn search_events(
+    State(gate): State<Gate>,
     State(accounts): State<Accounts>,
     State(rooms): State<Rooms>,
     State(search): State<Search>,
     Authed { session, req }: Authed<Request>,
 ) -> Result<RawJson, Error> {
+    if !gate.config().search {
+        return Err(Error::unrecognized());
+    }
     let Some(mut criteria) = req.search_categories.room_events else {
         return Ok(RawJson(json!({ "search_categories": {} }).to_string().into()));
     };
