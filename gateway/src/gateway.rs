@@ -9,7 +9,7 @@ use axum::{
 };
 use stdx::{Rng, Tasks};
 
-use crate::{core::Core, forward, opening, refusal};
+use crate::{forward, opening, refusal, uplink::Core};
 
 #[derive(Clone, Debug)]
 pub struct Config {

@@ -12,12 +12,12 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use hyper::upgrade::OnUpgrade;
 
 use crate::{
-    core::Core,
     gateway::Client,
     link::Link,
     refusal,
     socket::{Driver, Socket},
     stream::Stream,
+    uplink::Core,
 };
 
 pub(crate) fn asks_for_websocket(request: &Request) -> bool {
