@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -60,6 +60,8 @@ pub(crate) struct RoomMark {
     pub(crate) members: Mark,
     /// Sequence of the last change of who is typing.
     pub(crate) typing: Mark,
+    /// What the room was created as, once somebody asked; it never changes.
+    pub(crate) room_type: OnceLock<Option<String>>,
     watchers: RwLock<Vec<Arc<UserMark>>>,
 }
 
@@ -75,6 +77,7 @@ impl RoomMark {
             receipt: Mark::at(floor),
             members: Mark::at(floor),
             typing: Mark::at(typing),
+            room_type: OnceLock::new(),
             watchers: RwLock::default(),
         }
     }

@@ -20,6 +20,7 @@ mod body;
 mod elsewhere;
 mod glob;
 mod matching;
+mod own;
 mod rules;
 mod thread;
 

@@ -94,8 +94,17 @@ pub(crate) async fn room_type(
     entry: &Entry,
 ) -> Result<Option<String>, SyncError> {
     if entry.is_joined() {
-        let view = sync.sources.rooms.room(&entry.room_id).await?;
-        return Ok(view.and_then(|view| text_of(view.create.content_str(), "type")));
+        let mark = entry.membership.room.as_ref();
+        if let Some(known) = mark.and_then(|mark| mark.room_type.get()) {
+            return Ok(known.clone());
+        }
+        let Some(view) = sync.sources.rooms.room(&entry.room_id).await? else { return Ok(None) };
+        let room_type = text_of(view.create.content_str(), "type");
+        if let Some(mark) = mark {
+            // Whoever else set it found the same.
+            let _known = mark.room_type.set(room_type.clone());
+        }
+        return Ok(room_type);
     }
     Ok(of(sync, user, entry).await?.and_then(|standing| standing.room_type.clone()))
 }

@@ -71,20 +71,11 @@ impl Prepared {
         self.body.is_some() && !self.has_mentions
     }
 
-    /// Whether it takes long to put the event to the rules: many patterns, or many wildcards, and a
-    /// long text.
-    pub(super) fn is_long_for(&self, rules: &Ruleset) -> bool {
-        let conditional = rules.override_.iter().chain(&rules.underride);
-        let in_conditions =
-            conditional.filter(|rule| !rule.default).flat_map(|rule| &rule.conditions);
-        let in_conditions = in_conditions.filter_map(|condition| match condition {
-            PushCondition::EventMatch(wanted) => Some(wanted.pattern.as_str()),
-            _ => None,
-        });
-        let patterns = in_conditions.chain(rules.content.iter().map(|rule| rule.pattern.as_str()));
-        let cost = |pattern: &str| if pattern.contains(['*', '?']) { GLOB_COST } else { 1 };
+    /// Whether it takes long to put the event to rules of that cost: many patterns, or many
+    /// wildcards, and a long text.
+    pub(super) fn is_long_for(&self, cost: usize) -> bool {
         let kibibytes = 1 + self.body.as_ref().map_or(0, Body::len) / 1024;
-        patterns.map(cost).sum::<usize>() * kibibytes > LONG
+        cost.saturating_mul(kibibytes) > LONG
     }
 
     /// Which of the rules' conditions are met, by the ids of the rules. None of them is about the
@@ -195,6 +186,18 @@ impl Prepared {
     pub(super) fn body_has(&self, pattern: &str) -> bool {
         self.body.as_ref().is_some_and(|body| body.has(pattern))
     }
+}
+
+/// What it takes to compare the rules' patterns with a short text.
+pub(super) fn patterns_cost(rules: &Ruleset) -> usize {
+    let conditional = rules.override_.iter().chain(&rules.underride);
+    let in_conditions = conditional.filter(|rule| !rule.default).flat_map(|rule| &rule.conditions);
+    let in_conditions = in_conditions.filter_map(|condition| match condition {
+        PushCondition::EventMatch(wanted) => Some(wanted.pattern.as_str()),
+        _ => None,
+    });
+    let patterns = in_conditions.chain(rules.content.iter().map(|rule| rule.pattern.as_str()));
+    patterns.map(|pattern| if pattern.contains(['*', '?']) { GLOB_COST } else { 1 }).sum()
 }
 
 /// Whether a default rule is another for each user.

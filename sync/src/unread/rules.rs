@@ -3,7 +3,7 @@
 //! Most users never change their rules, and most events are nobody's in particular: then all of them
 //! share one verdict.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use quick_cache::{Weighter, sync::Cache};
 use rooms::{Root, StoredEvent};
@@ -17,7 +17,10 @@ use ruma::{
 };
 use serde::Deserialize;
 
-use super::matching::{Prepared, is_personal};
+use super::{
+    matching::{Prepared, is_personal},
+    own::OwnRules,
+};
 use crate::{Sources, SyncError};
 
 /// Events and rooms of which the prepared form is kept.
@@ -27,6 +30,8 @@ const ROOMS_KEPT: usize = 4096;
 const PREPARED_BYTES: u64 = 32 << 20;
 /// Lists of actions that are shared between the users of one event; most have one of very few.
 const ACTIONS_SHARED: usize = 8;
+/// Groups of users with the same rules of whom the verdict on one event is kept.
+const GROUPS_KEPT: usize = 256;
 
 /// What the rules say of an event: `None` if it does not notify, else the actions of the rule that
 /// says that it does.
@@ -39,6 +44,7 @@ pub struct PushRules {
     impersonal: Ruleset,
     /// Whether the default rules look for a user's name in the text.
     looks_for_names: bool,
+    own: OwnRules,
     prepared: Cache<OwnedEventId, Option<Arc<Prepared>>, PreparedWeight>,
     shared: Cache<OwnedEventId, Arc<Shared>>,
     levels: Cache<OwnedRoomId, (Root, PushConditionPowerLevelsCtx)>,
@@ -79,6 +85,8 @@ struct Asked {
     ready: Option<(Arc<Prepared>, Arc<Shared>)>,
     /// Found so far.
     actions: Vec<Arc<[Action]>>,
+    /// By the group of users who have the same rules.
+    verdicts: HashMap<u64, Verdict>,
 }
 
 impl PushRules {
@@ -91,6 +99,7 @@ impl PushRules {
             sources,
             impersonal,
             looks_for_names,
+            own: OwnRules::new(),
             prepared: Cache::with_weighter(EVENTS_KEPT, PREPARED_BYTES, PreparedWeight),
             shared: Cache::new(EVENTS_KEPT),
             levels: Cache::new(ROOMS_KEPT),
@@ -169,7 +178,7 @@ impl RoomRules<'_> {
         event: &StoredEvent,
     ) -> Result<Verdict, SyncError> {
         let own = self.rules.sources.accounts.own_push_rules(user).await?;
-        self.verdict_by(own.as_deref(), user, event).await
+        self.verdict_by(own.as_ref(), user, event).await
     }
 
     /// As [`verdict`](Self::verdict); `None` if that would take long, which some users' rules do for
@@ -180,18 +189,20 @@ impl RoomRules<'_> {
         event: &StoredEvent,
     ) -> Result<Option<Verdict>, SyncError> {
         let own = self.rules.sources.accounts.own_push_rules(user).await?;
-        if let (Some(own), Some((prepared, _))) = (&own, &self.asked(event).await.ready)
-            && prepared.is_long_for(own)
-        {
-            return Ok(None);
+        if let Some(rules) = &own {
+            let cost = self.rules.own.of(user, rules).cost;
+            let ready = &self.asked(event).await.ready;
+            if ready.as_ref().is_some_and(|(prepared, _)| prepared.is_long_for(cost)) {
+                return Ok(None);
+            }
         }
-        self.verdict_by(own.as_deref(), user, event).await.map(Some)
+        self.verdict_by(own.as_ref(), user, event).await.map(Some)
     }
 
     /// `own`: the rules of a user who changed some.
     async fn verdict_by(
         &mut self,
-        own: Option<&Ruleset>,
+        own: Option<&Arc<Ruleset>>,
         user: &UserId,
         event: &StoredEvent,
     ) -> Result<Verdict, SyncError> {
@@ -201,6 +212,13 @@ impl RoomRules<'_> {
         let Some((prepared, shared)) = &self.asked(event).await.ready else { return Ok(None) };
         let (prepared, shared) = (Arc::clone(prepared), Arc::clone(shared));
         let is_concerned = prepared.concerned.contains(user.as_str());
+        let group = match own {
+            Some(own) if !is_concerned => self.rules.own.of(user, own).group,
+            _ => None,
+        };
+        if let Some(known) = group.and_then(|group| self.known_of_group(group)) {
+            return Ok(known);
+        }
         let default;
         let rules = match own {
             Some(own) => own,
@@ -212,7 +230,17 @@ impl RoomRules<'_> {
         };
         self.name(rules, user).await?;
         let verdict = prepared.verdict(rules, &shared.met, is_concerned, &self.context).await;
-        Ok(verdict.map(|actions| self.shared_actions(actions)))
+        let verdict = verdict.map(|actions| self.shared_actions(actions));
+        if let (Some(group), Some(asked)) = (group, &mut self.asked)
+            && asked.verdicts.len() < GROUPS_KEPT
+        {
+            asked.verdicts.insert(group, verdict.clone());
+        }
+        Ok(verdict)
+    }
+
+    fn known_of_group(&self, group: u64) -> Option<Verdict> {
+        self.asked.as_ref()?.verdicts.get(&group).cloned()
     }
 
     /// What is the same for everybody of whom the event is asked.
@@ -229,7 +257,12 @@ impl RoomRules<'_> {
                     }
                     None => None,
                 };
-                Asked { event_id: event_id.clone(), ready, actions: Vec::new() }
+                Asked {
+                    event_id: event_id.clone(),
+                    ready,
+                    actions: Vec::new(),
+                    verdicts: HashMap::new(),
+                }
             }
         };
         self.asked.insert(asked)
@@ -292,7 +325,7 @@ impl RoomRules<'_> {
 
 /// A rule of old, which clients or the operator may have kept.
 #[expect(deprecated, reason = "the condition is deprecated, and there")]
-fn wants_display_name(rules: &Ruleset) -> bool {
+pub(super) fn wants_display_name(rules: &Ruleset) -> bool {
     let conditional = rules.override_.iter().chain(&rules.underride);
     let mut conditions = conditional.filter(|rule| rule.enabled).flat_map(|rule| &rule.conditions);
     conditions.any(|condition| matches!(condition, PushCondition::ContainsDisplayName))
