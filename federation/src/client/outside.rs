@@ -75,7 +75,9 @@ pub(super) async fn target_of(dns: &Dns, uri: &Uri) -> Result<Target, RequestErr
 
 /// Only to where the certificate of the next server is checked too.
 fn redirected(from: &Uri, location: &str) -> Option<Uri> {
-    let to: Uri = if location.starts_with('/') {
+    let to: Uri = if location.starts_with("//") {
+        format!("https:{location}").parse().ok()?
+    } else if location.starts_with('/') {
         format!("https://{}{location}", from.authority()?).parse().ok()?
     } else {
         location.parse().ok()?

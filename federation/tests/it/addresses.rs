@@ -161,7 +161,8 @@ const INSIDE: [&str; 31] = [
 ];
 
 /// What makes us connect to a server that somebody else names, each with its own way to do so.
-const SOURCES: [&str; 5] = ["federation", "policy server", "push", "identity server", "media"];
+const SOURCES: [&str; 6] =
+    ["federation", "policy server", "push", "identity server", "media", "page"];
 
 /// What is said of the attempt.
 async fn attempt(client: &Client, source: &str, server: &ServerName) -> String {
@@ -181,6 +182,11 @@ async fn attempt(client: &Client, source: &str, server: &ServerName) -> String {
         "media" => {
             let wait = Duration::from_secs(5);
             format!("{:?}", remote.download(server, "abc", wait).await.map(drop))
+        }
+        // For the preview of a URL that somebody has said.
+        "page" => {
+            let url = format!("https://{server}/page");
+            format!("{:?}", remote.page(&url, Duration::from_secs(5)).await.map(drop))
         }
         other => panic!("{other} is no source"),
     }
@@ -209,7 +215,7 @@ async fn whoever_names_a_server_leads_nobody_inside() {
             }
         }
     }
-    assert!(cells >= 280, "{cells}");
+    assert!(cells >= 300, "{cells}");
 }
 
 /// Those that tell nobody why they failed.
@@ -228,5 +234,37 @@ async fn keys_and_their_validity_are_not_asked_for_inside() {
         assert!(ask_for_keys(&ring, &host, &["ed25519:1"]).await.is_empty(), "{host}");
         assert!(ask_for_keys(&ring, "nowhere.test:1", &["ed25519:1"]).await.is_empty(), "{host}");
         assert!(canary.is_alone(), "{host}");
+    }
+}
+
+/// Those that follow redirects look where each of them leads.
+#[tokio::test]
+async fn no_redirect_leads_inside() {
+    let (net, canary) = (Net::new(), Canary::new());
+    let port = canary.address().port();
+    net.names.lead("inside.test", port, canary.address());
+    net.names.lead("inside.test", 443, canary.address());
+    for to in [
+        format!("https://{}/", canary.address()),
+        format!("https://[::ffff:127.0.0.2]:{port}/"),
+        format!("https://inside.test:{port}/"),
+        "https://inside.test/".to_owned(),
+        format!("http://{}/", canary.address()),
+        format!("//inside.test:{port}/"),
+        format!("https://a.test@inside.test:{port}/"),
+        "file:///etc/passwd".to_owned(),
+        "gopher://inside.test/".to_owned(),
+    ] {
+        let location = to.clone();
+        let answer = move |_: &_| {
+            Some((http::StatusCode::FOUND, [(header::LOCATION, location.clone())]).into_response())
+        };
+        let peer = net.peer("a.test", 1234, answer).await;
+        let remote = Remote::new(net.client());
+        let page = remote.page("https://a.test:1234/page", Duration::from_secs(5)).await;
+        assert!(page.is_err(), "{to}");
+        assert!(!remote.is_key_valid("https://a.test:1234/isvalid", "AAAA").await, "{to}");
+        assert_eq!(peer.count(), 2, "{to}");
+        assert!(canary.is_alone(), "{to}");
     }
 }

@@ -60,6 +60,8 @@ async fn redirects_are_followed_within_https() {
         ("https://other.test/somewhere?else=1", true),
         ("/elsewhere", true),
         ("https://other.test:9443/", true),
+        ("//other.test/somewhere", true),
+        ("//other.test:9443/", true),
         ("http://other.test/somewhere", false),
         ("ftp://other.test/somewhere", false),
         ("file:///etc/passwd", false),

@@ -186,3 +186,30 @@ async fn nobody_types_or_reads_in_a_room_that_they_are_not_in() {
     evil.send(us, "foreign", &[], &[foreign]).await.ok("notices");
     assert_eq!(effects(&scene, room, &[]).await.receipts, Vec::<String>::new());
 }
+
+/// Who has gone for good has no devices, and nothing is kept for those there were.
+#[tokio::test]
+async fn nothing_is_kept_for_a_user_who_is_deactivated() {
+    let scene = Scene::new("11").await;
+    let Scene { us, evil, ada, mallory, .. } = &scene;
+    let gone = us.user("gone").await;
+    us.devices.delete(&gone, "D".into()).await.expect("deletes");
+    us.accounts.deactivate(&gone, false).await.expect("deactivates");
+    for (n, device) in ["D", "*", "OTHER"].into_iter().enumerate() {
+        let messages = json!({
+            gone.as_str(): { device: { "x": 1 } },
+            ada.as_str(): { device: { "x": 1 } },
+        });
+        let content = json!({
+            "sender": mallory,
+            "type": "m.test",
+            "message_id": device,
+            "messages": messages,
+        });
+        let edu = json!({ "edu_type": "m.direct_to_device", "content": content });
+        evil.send(us, &format!("t{n}"), &[], &[edu]).await.ok("a message");
+        assert_eq!(us.to_device(&gone).await, 0, "{device}");
+        assert_eq!(us.devices.list(&gone).await.expect("reads").len(), 0, "{device}");
+    }
+    assert_eq!(us.to_device(ada).await, 2, "others hear theirs");
+}

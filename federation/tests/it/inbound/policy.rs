@@ -179,11 +179,13 @@ async fn only_what_can_be_judged_is_signed() {
         event.sender = ada.clone();
         event.content = said("hello");
     });
+    let long = guarded.signed_message(&format!("{} casino", "word ".repeat(10_000))).await;
     let policy_event = draft.clone().with(|event| {
         (event.event_type, event.state_key) = ("m.room.policy".to_owned(), Some(String::new()));
     });
     for (case, body, status, errcode) in [
         ("denied", evil.sign(&draft).json().clone(), 400, "M_FORBIDDEN"),
+        ("denied, and long", long.json().clone(), 400, "M_FORBIDDEN"),
         // The signature would hold for the hidden content too: it covers its hash.
         ("another content", changed(&|e| e["content"]["body"] = "bye".into()), 400, "M_FORBIDDEN"),
         (
