@@ -9,17 +9,15 @@ use matrix_sdk_ui::room_list_service::{
     RoomList, RoomListLoadingState, RoomListService, State, filters::new_filter_non_left,
 };
 use serde_json::{Value, json};
-use tokio::{
-    sync::broadcast::Receiver,
-    time::{Duration, timeout},
-};
+use tokio::{sync::broadcast::Receiver, time::timeout};
 
 use crate::{PATIENCE, eventually, session::Device};
 
 /// More requests than any list of the scenario needs.
 const REQUESTS: usize = 20;
-/// A list that is complete polls, and then nothing comes.
-const QUIET: Duration = Duration::from_secs(2);
+/// Of the SDK's list: the first window, and by how much it grows. Once it covers everything the SDK polls.
+const FIRST: u32 = 20;
+const GROWTH: u32 = 100;
 const ENTRIES: usize = 1000;
 
 impl Device {
@@ -52,9 +50,9 @@ impl Device {
         requests: &mut Vec<Value>,
     ) -> Result<bool> {
         let mut sync = pin!(service.sync());
+        let mut window = FIRST;
         while requests.len() < REQUESTS {
-            // The request that would poll is not waited for.
-            let Ok(answered) = timeout(QUIET, sync.next()).await else { return Ok(true) };
+            let answered = timeout(PATIENCE, sync.next()).await.context("no answer came")?;
             let error = answered.context("the sync ended")?.err().map(|error| error.to_string());
             let failed = error.is_some();
             let mut rooms = Vec::new();
@@ -73,9 +71,10 @@ impl Device {
                 "count": count,
                 "error": error,
             }));
-            if failed {
+            if failed || count.is_some_and(|count| count <= window) {
                 return Ok(true);
             }
+            window = if window == FIRST { GROWTH } else { window + GROWTH };
         }
         Ok(false)
     }
