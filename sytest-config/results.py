@@ -10,14 +10,15 @@ import sys
 # The first that matches a test's name holds. Absent features come before defects.
 REASONS = [
     (r"revocation of guest_access over federation", "now and then: the test waits for news of a room that have come before it looks"),
-    (r"unbound 3pid over federation with users from both", "now and then an event is not seen within ten seconds; not looked into"),
+    (r"unbound 3pid over federation with users from both", "now and then: the test waits for an event that has come before it looks, see README.md"),
+    (r"update goes missing, the server resyncs", "now and then: the test waits for a change that has come before it looks, see README.md"),
     (r"msc2625", "MSC2625 was given up"),
     (r"gapped incremental sync is for senders", "the change of a member in the gap is told as well; fails on Synapse too"),
     (r"must not overwrite a valid key", "a key that its server no longer names is forgotten with the server's next document"),
     (r"events with an unknown room version", "the template says it is of version 1 and is not, so there is no event to send"),
     (r"Remote banned user is kicked", "who was banned may see the state of that moment, as who has left may"),
-    (r"peek", "MSC2753 was given up; fails on Synapse too"),
-    (r"[Ee]phemeral messages", "MSC2228 was given up"),
+    (r"peek", "MSC2753 is a proposal that is not in the specification; fails on Synapse too"),
+    (r"[Ee]phemeral messages", "MSC2228 is a proposal that is not in the specification; Synapse has it behind a setting"),
     (r"non-joined user can call /events", "the stream of a room that is looked into has its events only"),
     (r"messages (returns a message|lazy loads)", "there is nothing before a timeline that begins with the room"),
 ]

@@ -100,6 +100,14 @@ sub start
       # Later versions have event ids that SyTest cannot compute.
       MERIDIAN_ROOMS__DEFAULT_VERSION   => "'10'",
       MERIDIAN_LOGIN__JWT__ENABLED      => "false",
+      # A test of muted rooms waits for a mention of old.
+      MERIDIAN_PUSH__LEGACY_MENTIONS    => "true",
+      MERIDIAN_LOGIN__CAS__SERVER_URL   => $self->{cas_config}{server_url},
+      # A user who has registered comes by CAS under the same name.
+      MERIDIAN_LOGIN__CAS__ALLOW_EXISTING_USERS => "true",
+      MERIDIAN_CAPTCHA__PUBLIC_KEY      => $captcha->{public_key},
+      MERIDIAN_CAPTCHA__PRIVATE_KEY     => $captcha->{private_key},
+      MERIDIAN_CAPTCHA__VERIFY_URL      => $captcha->{siteverify_api},
    );
 
    # SyTest writes the registrations, and says where they are before it starts the server.
