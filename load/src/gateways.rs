@@ -34,6 +34,10 @@ pub(crate) struct Arguments {
     /// Of all clients together.
     #[arg(long, default_value_t = 200_000)]
     sockets: usize,
+    /// A device may have 8. The first of each user is not in the memory per socket, since it brings
+    /// the user's own into memory.
+    #[arg(long, default_value_t = 8)]
+    sockets_per_user: usize,
     #[arg(long, default_value_t = 100)]
     room_size: usize,
     #[arg(long, default_value_t = 60)]
@@ -84,13 +88,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 fn measure(arguments: &Arguments, plan: &Plan, server: &Server) -> anyhow::Result<()> {
     let each = arguments.sockets / usize::from(arguments.crowds);
     let mut crowds: Vec<Crowd> = (0..arguments.crowds)
-        .map(|number| Crowd::start(plan, number, each, arguments.room_size))
+        .map(|number| Crowd::start(plan, arguments, number, each))
         .collect::<anyhow::Result<_>>()?;
     let begin = Instant::now();
     let prepared = ask(&mut crowds, "prepare")?;
     println!("prepared in {} s: {} each", begin.elapsed().as_secs(), prepared[0]);
 
-    let few = each / 9;
+    let few = each.div_ceil(arguments.sockets_per_user.max(2));
     ask(&mut crowds, &format!("open {few}"))?;
     thread::sleep(SETTLE);
     let before = usage(server)?;
@@ -206,11 +210,17 @@ fn kill_one(server: &Server, crowds: &mut [Crowd]) -> anyhow::Result<()> {
 }
 
 impl Crowd {
-    fn start(plan: &Plan, number: u8, sockets: usize, room_size: usize) -> anyhow::Result<Self> {
+    fn start(
+        plan: &Plan,
+        arguments: &Arguments,
+        number: u8,
+        sockets: usize,
+    ) -> anyhow::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["crowd", "--address", &plan.address.to_string()])
             .args(["--number", &number.to_string(), "--sockets", &sockets.to_string()])
-            .args(["--room-size", &room_size.to_string()])
+            .args(["--sockets-per-user", &arguments.sockets_per_user.to_string()])
+            .args(["--room-size", &arguments.room_size.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -46,6 +46,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     sockets: usize,
     #[arg(long)]
+    sockets_per_user: usize,
+    #[arg(long)]
     room_size: usize,
 }
 
@@ -111,8 +113,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 impl Crowd {
     /// Users, each with one device and a place in one room.
     async fn prepare(&mut self) -> anyhow::Result<String> {
-        let Arguments { address, number, sockets, room_size } = self.arguments;
-        self.accounts = stream::iter(0..sockets)
+        let Arguments { address, number, sockets, sockets_per_user, room_size } = self.arguments;
+        self.accounts = stream::iter(0..sockets.div_ceil(sockets_per_user))
             .map(|index| register(address, format!("crowd{number}-{index}")))
             .buffered(AT_ONCE)
             .try_collect()
@@ -133,7 +135,7 @@ impl Crowd {
 
     async fn open_to(&mut self, count: usize) -> anyhow::Result<String> {
         let begin = Instant::now();
-        let which = self.open.len()..count.min(self.accounts.len());
+        let which = self.open.len()..count.min(self.arguments.sockets);
         let fresh = which.map(|index| (index, Arc::default())).collect();
         let attempts = self.connect(fresh).await?;
         Ok(format!("{} {} {attempts}", self.open.len(), begin.elapsed().as_millis()))
@@ -172,7 +174,7 @@ impl Crowd {
 
     async fn attempt(&self, index: usize, state: Arc<State>) -> anyhow::Result<Open> {
         let source = Ipv4Addr::new(127, 1, self.arguments.number, 1);
-        let token = &self.accounts[index].token;
+        let token = &self.accounts[index % self.accounts.len()].token;
         let (wire, mut unread) = Wire::open(self.arguments.address, source, token).await?;
         let since = state.since.lock().expect("nobody panics").clone();
         let mut params = json!({ "mode": "v3", "window": 2, "set_presence": "online" });
