@@ -54,6 +54,25 @@ async fn a_room_rule_whose_id_is_no_room_is_kept_as_it_is_called() {
 }
 
 #[tokio::test]
+async fn actions_that_nobody_knows_are_refused() {
+    let server = Server::start().await;
+    let ada = server.user("ada").await;
+    let path = "/v3/pushrules/global/room/!spam:x.test";
+    let attribute = format!("{path}/actions");
+    let known = json!({ "actions": ["notify", "dont_notify", { "set_tweak": "sound" }] });
+    ada.put(path, known.clone()).await.ok();
+    ada.put(&attribute, known).await.ok();
+    let rule = ada.get(path).await.ok();
+    for action in [json!("ring"), json!({ "ring": true })] {
+        let body = json!({ "actions": ["notify", action] });
+        for path in [path, &attribute] {
+            ada.put(path, body.clone()).await.refused(path, 400, "M_INVALID_PARAM");
+        }
+    }
+    assert_eq!(ada.get(path).await.ok(), rule);
+}
+
+#[tokio::test]
 async fn a_path_that_names_no_rule_is_a_wrong_request() {
     let server = Server::start().await;
     let ada = server.user("ada").await;

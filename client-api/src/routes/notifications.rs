@@ -70,7 +70,8 @@ async fn render(
     Ok(get_notifications::v3::Notification {
         actions: notification.actions.to_vec(),
         event: raw(json)?,
-        profile_tag: None,
+        // Rules have none since long; the field is there all the same, as in Synapse.
+        profile_tag: Some(String::new()),
         read: notification.read,
         room_id: event.pdu.room_id().to_owned(),
         ts: MilliSecondsSinceUnixEpoch(ts),

@@ -15,9 +15,12 @@ use ruma::{
         get_pushrules_all, get_pushrules_global_scope, set_pushrule, set_pushrule_actions,
         set_pushrule_enabled,
     },
-    push::{AnyPushRuleRef, InsertPushRuleError, RemovePushRuleError, RuleKind, Ruleset},
+    push::{
+        Action, AnyPushRuleRef, InsertPushRuleError, NewPushRule, RemovePushRuleError, RuleKind,
+        Ruleset,
+    },
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::EndpointExt as _;
 use crate::{
@@ -155,6 +158,7 @@ async fn set_pushrule(
         *rule_id = push_rule_id(&RuleKind::from(&**kind), rule_id);
     }
     let set_pushrule::v3::Request { rule, before, after } = parse(parts, &body, &path_args)?;
+    check_actions(actions_of(&rule))?;
     let kind = rule.kind();
     let [before, after] = [before, after].map(|id| Some(push_rule_id(&kind, &id?)));
     accounts
@@ -164,6 +168,29 @@ async fn set_pushrule(
         .await
         .map_err(|error| refused(error, insert_error))?;
     Ok(Matrix(set_pushrule::v3::Response::new()))
+}
+
+fn actions_of(rule: &NewPushRule) -> &[Action] {
+    match rule {
+        NewPushRule::Override(rule) | NewPushRule::Underride(rule) => &rule.actions,
+        NewPushRule::Content(rule) => &rule.actions,
+        NewPushRule::Room(rule) => &rule.actions,
+        NewPushRule::Sender(rule) => &rule.actions,
+        _ => &[],
+    }
+}
+
+/// An action that nobody knows is a mistake; those of old do nothing.
+fn check_actions(actions: &[Action]) -> Result<(), Error> {
+    let is_known = |action: &Action| match serde_json::to_value(action) {
+        Ok(Value::String(name)) => ["notify", "dont_notify", "coalesce"].contains(&&*name),
+        Ok(Value::Object(action)) => action.contains_key("set_tweak"),
+        _ => false,
+    };
+    match actions.iter().all(is_known) {
+        true => Ok(()),
+        false => Err(Error::invalid_param("There is no such action")),
+    }
 }
 
 fn insert_error(error: InsertPushRuleError) -> Error {
@@ -197,6 +224,7 @@ async fn set_pushrule_actions(
     Authed { session, req }: Authed<set_pushrule_actions::v3::Request>,
 ) -> Result<Matrix<set_pushrule_actions::v3::Response>, Error> {
     let set_pushrule_actions::v3::Request { kind, rule_id, actions } = req;
+    check_actions(&actions)?;
     let rule_id = push_rule_id(&kind, &rule_id);
     accounts
         .change_push_rules(&session.user_id, |rules| rules.set_actions(kind, rule_id, actions))
