@@ -43,7 +43,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     }
 
     /// The next message.
-    pub(super) fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Broken>> {
+    pub(super) fn poll_receive(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Message, Broken>> {
         loop {
             match self.decoder.message() {
                 Ok(Some(message)) => return Poll::Ready(Ok(message)),

@@ -20,8 +20,8 @@ use tokio::{
     sync::{Notify, Semaphore, mpsc},
 };
 
-pub(super) use self::{linked::Linked, opening::LinkUpgrade};
 use self::linked::Remote;
+pub(super) use self::{linked::Linked, opening::LinkUpgrade};
 use super::Sockets;
 
 /// Pieces that wait to be written, of all sockets of a gateway; each is at most 64 KiB.
