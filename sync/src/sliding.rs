@@ -33,6 +33,7 @@ mod to_device_token;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use storage::Position;
 use tokio::time::{Instant, sleep_until};
 
 use self::{
@@ -84,17 +85,17 @@ pub(crate) async fn serve(
     request: SlidingRequest<'_>,
 ) -> Result<Bytes, SyncError> {
     let SlidingRequest { user, device, .. } = request;
-    // Held while waiting: a device with an open sync does not go offline.
-    let _syncing = sync.sources.presence.syncing(user, device, &request.set_presence).await;
     let key = Key::new(user, device, &request.body);
+    let received = received(sync, &request.body)?;
     let connections = &sync.sliding.connections;
     let claim = connections.claim(&key);
     let _turn = claim.turn().await;
     let start = connections.resume(sync, &key, request.pos).await?;
+    // Held while waiting: a device with an open sync does not go offline. Not before it is known
+    // that there will be one.
+    let _syncing = sync.sources.presence.syncing(user, device, &request.set_presence).await;
     let lease = sync.hub.user(user).await?;
-    if let Some(to_device) = &request.body.extensions.to_device
-        && let Some(since) = to_device_token::parse(sync, to_device.since.as_deref())?
-    {
+    if let Some(since) = received {
         to_device::acknowledge(sync, &lease.mark, device, since).await?;
     }
     let look = Look { sync, user: &lease.mark, body: &request.body, key: &key, start: &start };
@@ -109,6 +110,12 @@ pub(crate) async fn serve(
             look.finish(answer, request.pos.unwrap_or_default()).await
         }
     }
+}
+
+/// Up to where the client says that it has the messages to the device.
+fn received(sync: &Inner, body: &SlidingBody) -> Result<Option<Position>, SyncError> {
+    let asked = body.extensions.to_device.as_ref();
+    to_device_token::parse(sync, asked.and_then(|asked| asked.since.as_deref()))
 }
 
 /// One look at what changed for a connection, while it is its turn.

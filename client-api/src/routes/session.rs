@@ -330,10 +330,12 @@ async fn logout_all(
     State(devices): State<Devices>,
     AuthedEvenLocked { session }: AuthedEvenLocked,
 ) -> Result<Matrix<logout_all::v3::Response>, Error> {
-    for device in devices.list(&session.user_id).await? {
+    let gone = devices.list(&session.user_id).await?;
+    // First, so that nobody is told of the others' devices who is logged out too.
+    accounts.end_all(&session.user_id, None).await?;
+    for device in gone {
         delete_device(&accounts, &devices, &session.user_id, &device.device_id).await?;
     }
-    accounts.end_all(&session.user_id, None).await?;
     Ok(Matrix(logout_all::v3::Response::new()))
 }
 

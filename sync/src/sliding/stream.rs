@@ -14,6 +14,7 @@ use super::{
     connections::{Claim, Key},
     interest::Interest,
     pos::Pos,
+    received,
     request::{SlidingBody, SlidingUpdate},
     to_device_token,
 };
@@ -54,16 +55,15 @@ impl SlidingConnection {
     ) -> Result<Self, SyncError> {
         let key = Key::new(user, device, &body);
         let sent = body.pos.take().map(|pos| Pos::parse(&pos)).transpose()?;
-        let syncing = sync.sources.presence.syncing(user, device, set_presence).await;
+        let received = received(&sync, &body)?;
         let claim = sync.sliding.connections.claim(&key);
         {
             let _turn = claim.turn().await;
             sync.sliding.connections.resume_at(&sync, &key, sent).await?;
         }
+        let syncing = sync.sources.presence.syncing(user, device, set_presence).await;
         let lease = sync.hub.user(user).await?;
-        if let Some(asked) = &body.extensions.to_device
-            && let Some(since) = to_device_token::parse(&sync, asked.since.as_deref())?
-        {
+        if let Some(since) = received {
             to_device::acknowledge(&sync, &lease.mark, device, since).await?;
         }
         let registered = register(&sync, &key, &body);

@@ -5,7 +5,7 @@
 use accounts::{Accounts, EmailPurpose, EndSessions, Session, Stage};
 use axum::extract::State;
 use devices::Devices;
-use ruma::UserId;
+use ruma::{OwnedDeviceId, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -69,25 +69,26 @@ pub(super) async fn change_password(
         Some(session) => session.user_id.clone(),
         None => done.user_id.ok_or_else(|| Error::forbidden("No account has been named"))?,
     };
-    let ended = match body.logout_devices {
-        true => log_out_others(&accounts, &devices, &user_id, session.as_ref()).await?,
-        false => EndSessions::None,
+    let (ended, gone) = match body.logout_devices {
+        true => others(&devices, &user_id, session.as_ref()).await?,
+        false => (EndSessions::None, Vec::new()),
     };
     accounts.set_password(&user_id, &password, ended).await?;
+    // Afterwards, so that nobody is told of the others' devices who is logged out too.
+    for device_id in gone {
+        delete_device(&accounts, &devices, &user_id, &device_id).await?;
+    }
     Ok(Empty)
 }
 
-/// Deletes all devices but that of the session. Which sessions end is done with the change.
-async fn log_out_others(
-    accounts: &Accounts,
+/// All sessions and devices but one's own.
+async fn others(
     devices: &Devices,
     user_id: &UserId,
     spared: Option<&Session>,
-) -> Result<EndSessions, Error> {
-    for device in devices.list(user_id).await? {
-        if spared.is_none_or(|session| session.device_id != device.device_id) {
-            delete_device(accounts, devices, user_id, &device.device_id).await?;
-        }
-    }
-    Ok(spared.map_or(EndSessions::All, |session| EndSessions::AllExcept(session.id)))
+) -> Result<(EndSessions, Vec<OwnedDeviceId>), Error> {
+    let gone = devices.list(user_id).await?.into_iter().map(|device| device.device_id);
+    let is_other = |id: &OwnedDeviceId| spared.is_none_or(|session| session.device_id != *id);
+    let ended = spared.map_or(EndSessions::All, |session| EndSessions::AllExcept(session.id));
+    Ok((ended, gone.filter(is_other).collect()))
 }
