@@ -38,6 +38,11 @@ impl Gateway {
         Self { core }
     }
 
+    /// Waits until the core is connected: before that, everybody would be refused.
+    pub async fn ready(&self) {
+        self.core.ready().await;
+    }
+
     /// Everything that is served.
     pub fn router(&self) -> Router {
         Router::new().fallback(answer).with_state(self.clone())

@@ -8,7 +8,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use stdx::{Rng, Tasks};
-use tokio::{io::AsyncWriteExt as _, net::UnixStream};
+use tokio::{io::AsyncWriteExt as _, net::UnixStream, sync::Notify};
 
 use crate::{gateway::Config, link::Link, sweep};
 
@@ -34,6 +34,7 @@ pub(crate) struct Core {
     pub(crate) rng: Rng,
     pub(crate) tasks: Tasks,
     connected: Mutex<Option<Connected>>,
+    came: Notify,
 }
 
 #[derive(Clone)]
@@ -44,11 +45,19 @@ pub(crate) struct Connected {
 
 impl Core {
     pub(crate) fn new(config: Config, rng: Rng, tasks: Tasks) -> Self {
-        Self { config, rng, tasks, connected: Mutex::new(None) }
+        Self { config, rng, tasks, connected: Mutex::new(None), came: Notify::new() }
     }
 
     pub(crate) fn connected(&self) -> Option<Connected> {
         self.connected.lock().clone()
+    }
+
+    /// Waits until the core is connected.
+    pub(crate) async fn ready(&self) {
+        let came = self.came.notified();
+        if self.connected.lock().is_none() {
+            came.await;
+        }
     }
 
     /// Connects again and again.
@@ -89,6 +98,7 @@ impl Core {
             .map_err(io::Error::other)?;
         let link = Arc::new(Link::new(self.config.frames_limited));
         *self.connected.lock() = Some(Connected { requests, link: Arc::clone(&link) });
+        self.came.notify_waiters();
         tracing::info!("connected to the core");
         let (reading, writing) = sockets.into_split();
         tokio::select! {

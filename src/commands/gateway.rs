@@ -19,6 +19,9 @@ use crate::{
     telemetry,
 };
 
+/// For so long the core is waited for before clients are let in. Then they are told that it is away.
+const READY_TIME: Duration = Duration::from_secs(5);
+
 /// How a gateway was started.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -47,8 +50,6 @@ async fn serve(config: &Config, options: &Options) -> anyhow::Result<()> {
     let socket = socket.context(
         "it is not known where the region's process is reached: set [gateways] `socket`",
     )?;
-    let listen = options.listen.as_deref().unwrap_or(config.gateway_listen());
-    let listeners = listeners::bind(config, listen, Port::Shared).await?;
     let limits = serve::Limits {
         header_timeout: Duration::from_secs(config.http.header_timeout_seconds),
         connections_max: config.http.connections_max,
@@ -57,6 +58,10 @@ async fn serve(config: &Config, options: &Options) -> anyhow::Result<()> {
     let tasks = Tasks::new();
     let gateway_config = gateway::Config { socket, frames_limited: config.rate_limits.enabled };
     let gateway = Gateway::start(gateway_config, Rng::from_system(), &tasks);
+    // A gateway that shares the port with others takes no clients before it can serve them.
+    let _anyway = tokio::time::timeout(READY_TIME, gateway.ready()).await;
+    let listen = options.listen.as_deref().unwrap_or(config.gateway_listen());
+    let listeners = listeners::bind(config, listen, Port::Shared).await?;
     let app = gateway.router().layer(map_request(name_client));
     let serving = Tasks::new();
     for listener in listeners {
