@@ -1,6 +1,7 @@
 //! Profiles: fields, their limits, and what rooms see.
 
 use accounts::{Profile, ProfileError, stream};
+use ruma::{OwnedUserId, UserId};
 
 use crate::{Server, raw, user_id};
 
@@ -95,4 +96,46 @@ async fn limits() {
     let fields = server.accounts.profile_fields(&ada).await.expect("read").expect("a user");
     assert!(!fields.contains_key("org.b"), "nothing of a refused change stays");
     assert!(set("org.a", "1").await.is_ok() && set("org.b", &text(40_000)).await.is_ok());
+}
+
+#[tokio::test]
+async fn it_is_kept_which_fields_changed_when() {
+    let server = Server::new().await;
+    let (ada, bob) = (server.user("ada").await.user_id, server.user("bob").await.user_id);
+    let position = || server.store.log().position();
+    let set = async |user: &UserId, field: &str| {
+        server.accounts.set_profile_field(user, field, &raw("1")).await.expect("set");
+    };
+    let changed = async |after| {
+        let users = server.accounts.changed_profiles(after, position(), 10).await.expect("read");
+        users.into_iter().map(|(_, user)| user).collect::<Vec<_>>()
+    };
+    let fields = async |after| {
+        let fields = server.accounts.changed_profile_fields(&ada, after).await.expect("read");
+        fields.map(|fields| fields.into_iter().collect::<Vec<_>>())
+    };
+    let start = position();
+    set(&ada, "org.test.a").await;
+    set(&bob, "org.test.a").await;
+    assert_eq!(changed(start).await, [ada.clone(), bob.clone()]);
+    let between = position();
+    set(&ada, "org.test.b").await;
+    server.accounts.delete_profile_field(&ada, "org.test.a").await.expect("deleted");
+    assert_eq!(changed(start).await, [bob.clone(), ada.clone()], "each once");
+    assert_eq!(changed(between).await, [ada.clone()]);
+    assert_eq!(changed(position()).await, Vec::<OwnedUserId>::new());
+    let both = Some(vec!["org.test.a".to_owned(), "org.test.b".to_owned()]);
+    assert_eq!(fields(between).await, both, "what was removed, too");
+    // Names can be invented without end, and are not kept without end.
+    for number in 0..100 {
+        set(&ada, &format!("org.test.n{number}")).await;
+    }
+    assert_eq!(fields(between).await, None, "any may have changed");
+    assert_eq!(fields(position() - 1).await, Some(vec!["org.test.n99".to_owned()]));
+    let before = position();
+    server.accounts.deactivate(&bob, true).await.expect("erased");
+    assert_eq!(changed(before).await, [bob.clone()]);
+    let gone = server.accounts.changed_profile_fields(&bob, before).await.expect("read");
+    let all = ["displayname", "org.test.a"].map(str::to_owned);
+    assert_eq!(gone, Some(all.into()), "all that there were");
 }
