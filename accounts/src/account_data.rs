@@ -13,6 +13,10 @@ const FULLY_READ: &str = "m.fully_read";
 const TYPE_BYTES_MAX: usize = 255;
 /// `m.direct` of a busy user is far smaller.
 pub(crate) const CONTENT_BYTES_MAX: usize = 1 << 20;
+/// Of one user, for all rooms: an initial sync carries it. A user of thousands of rooms has a few short
+/// rows for each.
+const USER_BYTES_MAX: u64 = 32 << 20;
+const USER_ROWS_MAX: u64 = 100_000;
 
 #[derive(Serialize)]
 struct FullyRead<'a> {
@@ -38,6 +42,8 @@ pub enum AccountDataError {
     NotAnObject,
     #[error("the account data is too large")]
     TooLarge,
+    #[error("this user keeps too much account data: delete some of it")]
+    TooMuch,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -104,8 +110,28 @@ impl Accounts {
     ) -> Result<Position, AccountDataError> {
         not_managed(event_type)?;
         check(event_type, content)?;
+        self.check_space(user_id, room_id, event_type, |_| content.get().len()).await?;
         let change = |_: Option<&str>| Ok(Some(content.to_owned()));
         self.change_account_data(user_id, room_id, event_type, change).await
+    }
+
+    /// Whether the user may keep so many bytes in this place, in which there are some. What others of
+    /// their requests write in this moment is not seen, and comes on top.
+    pub(crate) async fn check_space(
+        &self,
+        user_id: &UserId,
+        room_id: Option<&RoomId>,
+        event_type: &str,
+        bytes: impl FnOnce(usize) -> usize + Send,
+    ) -> Result<(), AccountDataError> {
+        let store = &self.inner.store;
+        let usage = store.account_data_usage(user_id).await?;
+        let previous = store.latest_account_data(user_id, room_id, event_type).await?;
+        let before = previous.map(|previous| previous.content.len());
+        let after = usage.with(before, bytes(before.unwrap_or(0)));
+        let grows = after.bytes > usage.bytes && after.bytes > USER_BYTES_MAX
+            || after.rows > usage.rows && after.rows > USER_ROWS_MAX;
+        if grows { Err(AccountDataError::TooMuch) } else { Ok(()) }
     }
 
     /// `m.fully_read` of a room.
@@ -152,7 +178,9 @@ impl Accounts {
             let set = previous.as_ref().filter(|previous| !previous.deleted);
             let content = change(set.map(|set| set.content.as_str()))?;
             let content = content.as_deref().map(RawValue::get);
-            store.put_account_data(user_id, room_id, event_type, previous.as_ref(), content)?
+            let usage = store.account_data_usage(user_id).await?;
+            let previous = (previous.as_ref(), usage);
+            store.put_account_data(user_id, room_id, event_type, previous, content)?
         };
         Ok(changed.await.map_err(StoreError::from)?)
     }

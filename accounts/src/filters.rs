@@ -8,6 +8,9 @@ use sha2::{Digest, Sha256};
 use crate::{Accounts, StoreError};
 
 const FILTER_BYTES_MAX: usize = 65_536;
+/// Of one user. Clients have one or two and upload the same again; nobody ever deletes one.
+const FILTERS_MAX: u64 = 1000;
+const USER_BYTES_MAX: u64 = 4 << 20;
 /// Of the hash that is the id: no two filters of one user meet in 96 bits.
 const ID_BYTES: usize = 12;
 
@@ -15,6 +18,8 @@ const ID_BYTES: usize = 12;
 pub enum FilterError {
     #[error("a filter has at most 64 KiB")]
     TooLarge,
+    #[error("there are too many filters of this user")]
+    TooMany,
     #[error("a filter must be a JSON object")]
     NotAnObject,
     #[error(transparent)]
@@ -38,7 +43,24 @@ impl Accounts {
         }
         let hash = Sha256::digest(json);
         let id = URL_SAFE_NO_PAD.encode(&hash[..ID_BYTES]);
-        self.inner.store.put_filter(user_id, &id, json).await?;
+        let store = &self.inner.store;
+        let put = {
+            let _lock = self.inner.lock(user_id).await;
+            if store.latest_filter(user_id, &id).await?.is_some() {
+                None
+            } else {
+                let usage = store.filters_usage(user_id).await?.with(None, json.len());
+                if usage.rows > FILTERS_MAX || usage.bytes > USER_BYTES_MAX {
+                    return Err(FilterError::TooMany);
+                }
+                Some(store.put_filter(user_id, &id, json, usage)?)
+            }
+        };
+        match put {
+            Some(put) => drop(put.await.map_err(StoreError::from)?),
+            // It may have been put by a request that is not answered yet.
+            None => store.barrier().await?,
+        }
         Ok(id)
     }
 

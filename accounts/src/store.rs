@@ -8,6 +8,7 @@ mod reports;
 mod sessions;
 mod thread_subscriptions;
 mod threepids;
+mod usage;
 
 pub(crate) use account_data::AccountDataRow;
 pub(crate) use identity::{KeyRecord, RegistrationTokenRecord, UserRecord};

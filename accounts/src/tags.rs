@@ -49,6 +49,8 @@ impl Accounts {
         if !info.get().trim_ascii_start().starts_with('{') {
             return Err(AccountDataError::NotAnObject);
         }
+        let more = tag.len() + info.get().len();
+        self.check_space(user_id, Some(room_id), TAG, |before| before + more).await?;
         self.change_tags(user_id, room_id, |tags| {
             tags.insert(tag.to_owned(), info.to_owned());
         })

@@ -5,7 +5,10 @@ use ruma::{OwnedRoomId, RoomId, UserId};
 use serde::{Deserialize, Serialize};
 use storage::{Batch, CommitError, Fact, First, Pending, Position, Range, Table, Versioned};
 
-use super::{AccountStore, StoreError};
+use super::{
+    AccountStore, StoreError,
+    usage::{Kept, Usage},
+};
 use crate::stream::{ACCOUNT_DATA, AccountDataFact};
 
 /// Rows deleted in one batch.
@@ -17,6 +20,16 @@ pub(crate) struct AccountDataRecord {
     pub(crate) content: String,
     pub(crate) deleted: bool,
     pub(crate) position: Position,
+}
+
+impl AccountDataRecord {
+    fn bytes(&self, room: &str, event_type: &str) -> usize {
+        row_bytes(room, event_type, &self.content)
+    }
+}
+
+fn row_bytes(room: &str, event_type: &str, content: &str) -> usize {
+    room.len() + event_type.len() + content.len()
 }
 
 impl Versioned for AccountDataRecord {
@@ -99,16 +112,32 @@ impl AccountStore {
         Ok(self.0.get_latest::<AccountDataTable>(&user_id, key).await?)
     }
 
-    /// Under the user's lock, `previous` being the latest.
+    /// Of all of a user's account data. With what is not yet on disk; under the user's lock, if it is
+    /// for a change.
+    pub(crate) async fn account_data_usage(&self, user_id: &UserId) -> Result<Usage, StoreError> {
+        if let Some(usage) = self.latest_usage(user_id, Kept::AccountData).await? {
+            return Ok(usage);
+        }
+        let rows = self.all_account_data(user_id).await?;
+        Ok(Usage::of(
+            rows.iter()
+                .map(|row| row.record.bytes(room_key(row.room_id.as_deref()), &row.event_type)),
+        ))
+    }
+
+    /// Under the user's lock, `previous` and `usage` being the latest.
     pub(crate) fn put_account_data(
         &self,
         user_id: &UserId,
         room_id: Option<&RoomId>,
         event_type: &str,
-        previous: Option<&AccountDataRecord>,
+        previous: (Option<&AccountDataRecord>, Usage),
         content: Option<&str>,
     ) -> Result<Pending, StoreError> {
         let room = room_key(room_id);
+        let (previous, usage) = previous;
+        let before = previous.map(|previous| previous.bytes(room, event_type));
+        let usage = usage.with(before, row_bytes(room, event_type, content.unwrap_or("{}")));
         let fact = AccountDataFact {
             room_id: room_id.map(RoomId::to_owned),
             event_type: event_type.to_owned(),
@@ -128,6 +157,7 @@ impl AccountStore {
                 batch.delete::<AccountDataChangesTable>(&user_id, previous.position);
             }
             batch.put::<AccountDataChangesTable>(&user_id, position, &changed);
+            Self::put_usage(&mut batch, user_id, Kept::AccountData, usage);
             batch.fact(Fact { stream: ACCOUNT_DATA, subject: user_id.as_str().into(), payload });
             Ok(batch)
         })?;
@@ -162,6 +192,7 @@ impl AccountStore {
                 batch.delete::<AccountDataTable>(&user_id, key);
                 batch.delete::<AccountDataChangesTable>(&user_id, record.position);
             }
+            Self::put_usage(&mut batch, user_id, Kept::AccountData, Usage::default());
             self.0.commit(batch).await?;
         }
     }

@@ -7,7 +7,10 @@ use ruma::{OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 use storage::{Batch, CommitError, Fact, First, Pending, Position, Range, Table, Versioned};
 
-use super::{AccountStore, StoreError};
+use super::{
+    AccountStore, StoreError,
+    usage::{Kept, Usage},
+};
 use crate::stream::{PROFILE, ProfileFact};
 
 /// A whole profile is one row: it is small, and its size is limited as a whole.
@@ -102,6 +105,7 @@ struct FiltersTable;
 
 impl Table for FiltersTable {
     const NAME: &'static str = "filters";
+    const READ_AHEAD: bool = true;
     type Partition = String;
     type Sort = String;
     type Value = FilterRecord;
@@ -171,20 +175,37 @@ impl AccountStore {
         Ok(users.collect())
     }
 
-    pub(crate) async fn put_filter(
+    pub(crate) async fn filters_usage(&self, user_id: &UserId) -> Result<Usage, StoreError> {
+        if let Some(usage) = self.latest_usage(user_id, Kept::Filters).await? {
+            return Ok(usage);
+        }
+        let rows = self.0.scan::<FiltersTable>(&user_id, Range::all()).await?;
+        Ok(Usage::of(rows.iter().map(|row| row.value.json.len())))
+    }
+
+    /// With what is submitted but not yet on disk; for a change, under the user's lock.
+    pub(crate) async fn latest_filter(
+        &self,
+        user_id: &UserId,
+        filter_id: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let record = self.0.get_latest::<FiltersTable>(&user_id, &filter_id).await?;
+        Ok(record.map(|record| record.json))
+    }
+
+    /// Under the user's lock; `usage` with the filter.
+    pub(crate) fn put_filter(
         &self,
         user_id: &UserId,
         filter_id: &str,
         json: &str,
-    ) -> Result<(), StoreError> {
-        if self.filter(user_id, filter_id).await?.is_some() {
-            return Ok(());
-        }
+        usage: Usage,
+    ) -> Result<Pending, StoreError> {
         let mut batch = Batch::new();
         let record = FilterRecord { json: json.to_owned() };
         batch.put::<FiltersTable>(&user_id, &filter_id, &record);
-        self.0.commit(batch).await?;
-        Ok(())
+        Self::put_usage(&mut batch, user_id, Kept::Filters, usage);
+        Ok(self.0.submit(batch)?)
     }
 
     pub(crate) async fn filter(

@@ -1,7 +1,8 @@
 //! Account data, tags, push rules and filters: round trips, changes, facts.
 
 use accounts::{AccountDataError, AccountDataEvent, FilterError, PushRulesError, stream};
-use ruma::{event_id, push::RuleKind, room_id};
+use ruma::{UserId, event_id, push::RuleKind, room_id};
+use serde_json::value::RawValue;
 
 use crate::{Server, at_once, raw};
 
@@ -226,4 +227,61 @@ async fn push_rules_are_bounded() {
             Err(other) => panic!("{other}"),
         }
     }
+}
+
+/// What one user keeps is bounded as a whole, and what is given up makes space again.
+#[tokio::test]
+async fn nobody_keeps_account_data_without_end() {
+    let mut server = Server::new().await;
+    let (ada, bob) = (server.user("ada").await.user_id, server.user("bob").await.user_id);
+    let mebibyte = raw(&format!(r#"{{"x":{:?}}}"#, "x".repeat((1 << 20) - 300)));
+    for index in 0..32 {
+        let room = (index % 2 == 1).then_some(room_id!("!room:example.org"));
+        let event_type = format!("org.{index}");
+        let set = server.accounts.set_account_data(&ada, room, &event_type, &mebibyte);
+        set.await.unwrap_or_else(|error| panic!("{index}: {error}"));
+    }
+    for round in ["at once", "after a restart"] {
+        let set = async |user: &UserId, event_type: &str, content: &RawValue| {
+            server.accounts.set_account_data(user, None, event_type, content).await
+        };
+        let refused = set(&ada, "org.more", &mebibyte).await;
+        assert!(matches!(refused, Err(AccountDataError::TooMuch)), "{round}: {refused:?}");
+        let tag = room_id!("!other:example.org");
+        let info = raw(&format!(r#"{{"x":{:?}}}"#, "x".repeat(60_000)));
+        let refused = server.accounts.set_tag(&ada, tag, "u.tag", &info).await;
+        assert!(matches!(refused, Err(AccountDataError::TooMuch)), "{round}: {refused:?}");
+        let count = server.accounts.all_account_data(&ada).await.expect("read").len();
+        assert_eq!(count, 32 + 1, "{round}: with the push rules");
+        set(&ada, "org.0", &mebibyte).await.expect("what is there may be set again");
+        set(&bob, "org.more", &mebibyte).await.expect("it is nobody else's matter");
+        server.reopen().await;
+    }
+    server.accounts.delete_account_data(&ada, None, "org.0").await.expect("deleted");
+    let set = server.accounts.set_account_data(&ada, None, "org.more", &mebibyte);
+    set.await.expect("there is space again");
+}
+
+#[tokio::test]
+async fn nobody_keeps_filters_without_end() {
+    let server = Server::new().await;
+    let (ada, bob) = (server.user("ada").await.user_id, server.user("bob").await.user_id);
+    let numbered = |number: usize| raw(&format!(r#"{{"event_fields":["{number}"]}}"#));
+    for number in 0..1000 {
+        server.accounts.create_filter(&ada, &numbered(number)).await.expect("kept");
+    }
+    let refused = server.accounts.create_filter(&ada, &numbered(1000)).await;
+    assert!(matches!(refused, Err(FilterError::TooMany)), "{refused:?}");
+    let again = server.accounts.create_filter(&ada, &numbered(7)).await.expect("it is there");
+    let kept = server.accounts.filter(&ada, &again).await.expect("read").expect("kept");
+    assert_eq!(kept.get(), numbered(7).get());
+
+    let large = |number: usize| {
+        raw(&format!(r#"{{"event_fields":["{number}",{:?}]}}"#, "x".repeat(60 << 10)))
+    };
+    for number in 0..68 {
+        server.accounts.create_filter(&bob, &large(number)).await.expect("four mebibytes");
+    }
+    let refused = server.accounts.create_filter(&bob, &large(68)).await;
+    assert!(matches!(refused, Err(FilterError::TooMany)), "{refused:?}");
 }

@@ -95,7 +95,7 @@ impl From<AccountDataError> for Error {
                 Self::new(StatusCode::METHOD_NOT_ALLOWED, "M_BAD_JSON", text)
             }
             AccountDataError::NotAnObject => Self::bad_json(text),
-            AccountDataError::TooLarge => Self::too_large(text),
+            AccountDataError::TooLarge | AccountDataError::TooMuch => Self::too_large(text),
             AccountDataError::Store(error) => error.into(),
         }
     }

@@ -64,7 +64,7 @@ impl From<FilterError> for Error {
     fn from(error: FilterError) -> Self {
         let text = error.to_string();
         match error {
-            FilterError::TooLarge => Self::too_large(text),
+            FilterError::TooLarge | FilterError::TooMany => Self::too_large(text),
             FilterError::NotAnObject => Self::bad_json(text),
             FilterError::Store(error) => error.into(),
         }
