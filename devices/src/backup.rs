@@ -12,8 +12,10 @@ use serde_json::value::RawValue;
 
 use crate::{Devices, StoreError, store::BackupRecord};
 
-/// `auth_data` of a version, and a session, as JSON.
-const JSON_BYTES_MAX: usize = 64 << 10;
+/// `auth_data` of a version, as JSON.
+const AUTH_DATA_BYTES_MAX: usize = 64 << 10;
+/// A session, as JSON. It is the encrypted form of one key, well below a kilobyte.
+const SESSION_BYTES_MAX: usize = 8 << 10;
 const ID_BYTES_MAX: usize = 255;
 /// Sessions of one version: reading all of them is one answer.
 const SESSIONS_MAX: u64 = 200_000;
@@ -249,8 +251,11 @@ fn check_version(algorithm: &str, auth_data: &RawValue) -> Result<(), BackupErro
     if algorithm.is_empty() || algorithm.len() > ID_BYTES_MAX {
         return Err(BackupError::Invalid("the algorithm has 1 to 255 bytes"));
     }
-    if auth_data.get().len() > JSON_BYTES_MAX {
+    if auth_data.get().len() > AUTH_DATA_BYTES_MAX {
         return Err(BackupError::TooLarge("`auth_data` is larger than 64 KiB"));
+    }
+    if !auth_data.get().starts_with('{') {
+        return Err(BackupError::Malformed("`auth_data` is an object"));
     }
     Ok(())
 }
@@ -259,8 +264,8 @@ fn check_session(session_id: &str, session: &RawValue) -> Result<Quality, Backup
     if session_id.is_empty() || session_id.len() > ID_BYTES_MAX {
         return Err(BackupError::Invalid("a session id has 1 to 255 bytes"));
     }
-    if session.get().len() > JSON_BYTES_MAX {
-        return Err(BackupError::TooLarge("a session is larger than 64 KiB"));
+    if session.get().len() > SESSION_BYTES_MAX {
+        return Err(BackupError::TooLarge("a session is larger than 8 KiB"));
     }
     let quality = Quality::of(session.get().as_bytes());
     quality.ok_or(BackupError::Malformed("a session lacks a field or has one of another form"))

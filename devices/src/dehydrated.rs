@@ -79,6 +79,8 @@ impl Devices {
         if keys.device_keys.is_none() {
             return Err(DehydratedError::NoKeys);
         }
+        // Before a device is made, of which others are told, and another one is deleted for it.
+        keys.check_for_new(user_id, device_id)?;
         let store = &self.inner.store;
         if self.get(user_id, device_id).await?.is_some() {
             let current = store.dehydrated(user_id).await?;

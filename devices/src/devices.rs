@@ -14,7 +14,7 @@ use tokio::{sync::Mutex, time::MissedTickBehavior};
 
 use crate::{
     StoreError,
-    keys::RemoteKeys,
+    keys::{DEVICES_MAX, RemoteKeys},
     seen::{Request, Seen, SeenDevices},
     store::DeviceStore,
 };
@@ -60,6 +60,8 @@ pub enum DeviceError {
     /// M_INVALID_PARAM.
     #[error("{0}")]
     Invalid(&'static str),
+    #[error("there are {DEVICES_MAX} devices already: log some of them out")]
+    TooMany,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -120,7 +122,11 @@ impl Devices {
                     last_seen_ts: None,
                     last_seen_user_agent: None,
                 };
-                Some(inner.store.create(user_id, &device).await?)
+                let devices = inner.store.device_count(user_id).await?;
+                if devices >= DEVICES_MAX as u64 {
+                    return Err(DeviceError::TooMany);
+                }
+                Some(inner.store.create(user_id, &device, devices).await?)
             }
         };
         match created {
@@ -176,7 +182,8 @@ impl Devices {
                 return Ok(false);
             }
             inner.seen.forget(user_id, device_id);
-            inner.store.delete(user_id, device_id).await?
+            let devices = inner.store.device_count(user_id).await?;
+            inner.store.delete(user_id, device_id, devices).await?
         };
         deleted.await?;
         // What one batch did not hold, and what was sent meanwhile.

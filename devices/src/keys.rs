@@ -43,7 +43,9 @@ pub type ClaimedKeys =
 /// Servers whose keys are missing in an answer, and a sentence for people.
 pub type Failures = BTreeMap<OwnedServerName, String>;
 
-/// Devices of one remote user that are kept, and asked for in one query.
+/// Devices of one user, here or elsewhere, and devices asked for in one query. A log-in that would make
+/// another is refused. None is given up for it: with a device go the keys of whoever uses it, and somebody
+/// who knows the password could throw everybody out.
 pub const DEVICES_MAX: usize = 10_000;
 /// Device keys or a cross-signing key, as JSON, with all signatures.
 pub const KEY_OBJECT_BYTES_MAX: usize = 64 << 10;

@@ -107,6 +107,28 @@ impl Table for DevicesTable {
     type Value = DeviceRecord;
 }
 
+/// How many devices a user has, so that nobody need read them all to know. No row where the devices
+/// are from before there were such rows.
+struct DeviceCountsTable;
+
+impl Table for DeviceCountsTable {
+    const NAME: &'static str = "device_counts";
+    const READ_AHEAD: bool = true;
+    type Partition = String;
+    type Sort = ();
+    type Value = DeviceCount;
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct DeviceCount {
+    devices: u64,
+}
+
+impl Versioned for DeviceCount {
+    const VERSION: u8 = 1;
+    type Previous = First;
+}
+
 /// By receiving user, by device and position: whole events.
 struct ToDeviceTable;
 
@@ -180,11 +202,21 @@ impl DeviceStore {
         Ok(record.map(|record| record.into_device(device_id.to_owned())))
     }
 
-    /// A new device does not get what was meant for an earlier one of the same name.
+    /// With those that are not yet on disk; under the user's lock.
+    pub(crate) async fn device_count(&self, user_id: &UserId) -> Result<u64, StoreError> {
+        match self.0.get_latest::<DeviceCountsTable>(&user_id, ()).await? {
+            Some(count) => Ok(count.devices),
+            None => Ok(self.devices(user_id).await?.len() as u64),
+        }
+    }
+
+    /// A new device does not get what was meant for an earlier one of the same name. `devices`: how
+    /// many there were before.
     pub(crate) async fn create(
         &self,
         user_id: &UserId,
         device: &Device,
+        devices: u64,
     ) -> Result<storage::Pending, StoreError> {
         let device_id = &device.device_id;
         self.delete_messages(user_id, device_id, Position::MAX).await?;
@@ -192,6 +224,7 @@ impl DeviceStore {
         Ok(self.0.submit_with::<CommitError>(|first| {
             let mut batch = Batch::new();
             batch.put::<DevicesTable>(&user_id, device_id, &device.into());
+            batch.put::<DeviceCountsTable>(&user_id, (), &DeviceCount { devices: devices + 1 });
             batch.fact(device_list_fact(user_id, device_id, false));
             change.write(&mut batch, first, true);
             Ok(batch)
@@ -221,9 +254,12 @@ impl DeviceStore {
         &self,
         user_id: &UserId,
         device_id: &DeviceId,
+        devices: u64,
     ) -> Result<storage::Pending, StoreError> {
         let mut batch = Batch::new();
         batch.delete::<DevicesTable>(&user_id, &device_id);
+        let devices = devices.saturating_sub(1);
+        batch.put::<DeviceCountsTable>(&user_id, (), &DeviceCount { devices });
         let messages = Range::prefix((&device_id,)).limit(PAGE);
         for row in self.0.scan::<ToDeviceTable>(&user_id, messages).await? {
             batch.delete::<ToDeviceTable>(&user_id, (&device_id, row.sort.1));

@@ -17,6 +17,9 @@ use crate::{
 const CONTENT_BYTES_MAX: usize = 65_536;
 /// Messages of one request, after `*` is replaced by the devices.
 const MESSAGES_MAX: usize = 10_000;
+/// Of one request, after `*` is replaced by the devices: what a request of a few kilobytes may come
+/// to on disk. A key that is shared with ten thousand devices one by one is below.
+const BYTES_MAX: usize = 64 << 20;
 /// A client repeats a request within minutes, not days.
 const TRANSACTION_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// One in this many requests cleans up after its sender.
@@ -102,7 +105,7 @@ impl Devices {
         send: &SendToDevice<'_>,
         is_here: impl Fn(&UserId) -> bool,
     ) -> Result<Vec<Outgoing>, SendToDeviceError> {
-        let mut outgoing = Vec::new();
+        let (mut outgoing, mut bytes) = (Vec::new(), 0);
         for (user_id, by_device) in send.messages {
             // Contents are checked wherever they go.
             let devices = match is_here(user_id) {
@@ -116,7 +119,8 @@ impl Devices {
                     DeviceIdOrAllDevices::DeviceId(id) => id == device_id,
                 };
                 for device in devices.iter().filter(|device| named(&device.device_id)) {
-                    if outgoing.len() == MESSAGES_MAX {
+                    bytes += event.len();
+                    if outgoing.len() == MESSAGES_MAX || bytes > BYTES_MAX {
                         return Err(SendToDeviceError::TooMany);
                     }
                     outgoing.push(Outgoing {

@@ -168,6 +168,9 @@ impl From<DeviceError> for Error {
         match error {
             DeviceError::NotFound => Self::not_found(text),
             DeviceError::Invalid(_) => Self::invalid_param(text),
+            DeviceError::TooMany => {
+                Self::new(StatusCode::FORBIDDEN, "M_RESOURCE_LIMIT_EXCEEDED", text)
+            }
             DeviceError::Store(error) => error.into(),
         }
     }

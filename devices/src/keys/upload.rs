@@ -25,6 +25,25 @@ pub struct KeysUpload {
     pub fallback_keys: BTreeMap<String, CanonicalJsonValue>,
 }
 
+impl KeysUpload {
+    /// Whether a device that has no keys yet may upload them.
+    pub(crate) fn check_for_new(
+        &self,
+        user_id: &UserId,
+        device_id: &DeviceId,
+    ) -> Result<(), KeysError> {
+        if let Some(keys) = &self.device_keys {
+            check_device_keys(keys, user_id, device_id.as_str())?;
+        }
+        let mut keys = OneTimeKeys::default();
+        for key in &self.one_time_keys {
+            keys.add(named(key)?, None)?;
+        }
+        let fallback = self.fallback_keys.iter().map(named).collect::<Result<Vec<_>, _>>()?;
+        set_fallback(&mut keys, fallback).map(drop)
+    }
+}
+
 impl Devices {
     /// All of it or nothing. Others are told if the identity keys changed. Returns what the device
     /// has then.

@@ -1,7 +1,9 @@
 //! Devices on the memory engine: the list, and messages that arrive once and in order.
 
 mod backup;
+mod bounds;
 mod keys;
+mod remote_lists;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
