@@ -119,7 +119,8 @@ impl UserDirectory {
         }
     }
 
-    /// Writes what a user is called in some rooms, and moves them in the indices accordingly.
+    /// Writes what a user is called in some rooms, and moves them in the indices accordingly. What
+    /// they are called in their other rooms is only looked at if they lose a name.
     async fn update(
         &self,
         batch: &mut Batch,
@@ -127,38 +128,43 @@ impl UserDirectory {
         changes: Vec<(&RoomId, Option<Entry>)>,
     ) -> Result<(), Error> {
         let store = &self.inner.store;
-        let mut entries: BTreeMap<_, _> = store.entries(user).await?.into_iter().collect();
-        for (room, _) in &changes {
-            if let Some(entry) = store.entry(user, room).await? {
-                entries.insert((*room).to_owned(), entry);
-            }
-        }
-        let before = public_words(user, &entries);
-        let nothing = BTreeSet::new();
+        let (mut lost, mut got, mut moved) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for (room, entry) in changes {
-            let old = entries.remove(room);
+            let old = store.entry(user, room).await?;
             if old == entry {
-                entries.extend(old.map(|old| (room.to_owned(), old)));
                 continue;
             }
-            let private = |entry: &Option<Entry>| match entry {
-                Some(entry) if !entry.public => entry.words(user),
-                _ => nothing.clone(),
-            };
-            let (from, to) = (private(&old), private(&entry));
+            let (from, to) = (words_in(user, &old, false), words_in(user, &entry, false));
             DirectoryStore::put_words(batch, Scope::Room(room), user, &from, &to);
             DirectoryStore::put_entry(batch, user, room, entry.as_ref());
-            entries.extend(entry.map(|entry| (room.to_owned(), entry)));
+            lost.extend(words_in(user, &old, true));
+            got.extend(words_in(user, &entry, true));
+            moved.insert(room);
         }
-        let after = public_words(user, &entries);
-        DirectoryStore::put_words(batch, Scope::Public, user, &before, &after);
+        lost.retain(|word| !got.contains(word));
+        if !lost.is_empty() {
+            let mut others = store.entries(user).await?;
+            others.retain(|(room, entry)| entry.public && !moved.contains(&**room));
+            // They are called the same in most rooms.
+            let names: BTreeSet<_> =
+                others.iter().map(|(_, entry)| entry.display_name.as_deref()).collect();
+            for word in names.into_iter().flat_map(|name| words::of_user(user, name)) {
+                lost.remove(&word);
+            }
+        }
+        let mut new = BTreeSet::new();
+        for word in got {
+            if !store.has_word(Scope::Public, &word, user).await? {
+                new.insert(word);
+            }
+        }
+        DirectoryStore::put_words(batch, Scope::Public, user, &lost, &new);
         Ok(())
     }
 }
 
-fn public_words(user: &UserId, entries: &BTreeMap<OwnedRoomId, Entry>) -> BTreeSet<String> {
-    let public = entries.values().filter(|entry| entry.public);
-    // They are called the same in most rooms.
-    let names: BTreeSet<_> = public.map(|entry| entry.display_name.as_deref()).collect();
-    names.into_iter().flat_map(|name| words::of_user(user, name)).collect()
+/// The words of what a user is called in a room, if it is of the public ones or of the others.
+fn words_in(user: &UserId, entry: &Option<Entry>, public: bool) -> BTreeSet<String> {
+    let entry = entry.as_ref().filter(|entry| entry.public == public);
+    entry.map(|entry| words::of_user(user, entry.display_name.as_deref())).unwrap_or_default()
 }

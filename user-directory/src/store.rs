@@ -6,7 +6,7 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::{Deserialize, Serialize};
 use storage::{Batch, First, Range, Store, Table, Versioned};
 
-use crate::{Error, words};
+use crate::Error;
 
 /// Rooms of a user that are looked at: who is in more is found by what they are called in these.
 const ENTRIES_MAX: usize = 1000;
@@ -142,6 +142,15 @@ impl DirectoryStore {
         }
     }
 
+    pub(crate) async fn has_word(
+        &self,
+        scope: Scope<'_>,
+        word: &str,
+        user: &UserId,
+    ) -> Result<bool, Error> {
+        Ok(self.0.get::<Words>(&scope.partition(word), (word, user)).await?.is_some())
+    }
+
     /// Users with a word that begins with `prefix`, each once: those first who have that very word.
     pub(crate) async fn users_with(
         &self,
@@ -155,11 +164,5 @@ impl DirectoryStore {
         let mut met = BTreeSet::new();
         let users = rows.into_iter().filter_map(|row| UserId::parse(row.sort.1).ok());
         Ok(users.filter(|user| met.insert(user.clone())).collect())
-    }
-}
-
-impl Entry {
-    pub(crate) fn words(&self, user: &UserId) -> BTreeSet<String> {
-        words::of_user(user, self.display_name.as_deref())
     }
 }
