@@ -158,8 +158,7 @@ async fn a_room_can_do_without_its_policy_server() {
 #[tokio::test]
 async fn only_what_can_be_judged_is_signed() {
     let guarded = Guarded::new("11", no_casinos()).await;
-    let Guarded { scene, policy, pam } = &guarded;
-    let Scene { us, evil, room, ada, .. } = scene;
+    let Scene { us, evil, ada, .. } = &guarded.scene;
     let good = guarded.signed_message("hello").await;
     let answer = guarded.sign(good.json()).await.ok("a good event");
     let signature = answer["policy.test:1"][KEY_ID].as_str().expect("a signature");
@@ -211,7 +210,15 @@ async fn only_what_can_be_judged_is_signed() {
         let answer = guarded.sign(&body).await;
         assert_eq!((answer.status, answer.errcode()), (status, errcode), "{case}: {answer:?}");
     }
+}
 
+#[tokio::test]
+async fn only_who_may_ask_is_answered() {
+    let guarded = Guarded::new("11", no_casinos()).await;
+    let Guarded { scene, policy, pam } = &guarded;
+    let Scene { us, evil, room, ada, .. } = scene;
+    let good = guarded.signed_message("hello").await;
+    guarded.sign(good.json()).await.ok("a good event");
     let unsigned = policy.ask(request("POST", SIGN, &[], good.json().clone())).await;
     assert_eq!(unsigned.status, 401, "{unsigned:?}");
     let get = evil.request(policy, "GET", SIGN, None).await;

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use devices::Devices;
 use events::SigningKey;
 use federation::{
-    Client, DeviceLists, DeviceListsPieces, Inbound, KeyRing, Pieces, Remote, Sender, SenderPieces,
+    Client, Config, DeviceLists, DeviceListsPieces, Inbound, KeyRing, Pieces, Remote, Sender,
+    SenderPieces,
 };
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
@@ -102,14 +103,7 @@ impl Home {
         let rng = Rng::from_seed(store.log().position() ^ 42);
         let tasks = Tasks::new();
         let config = net.config();
-        let client = Client::with_resolver(
-            &config,
-            net.names.clone(),
-            name.clone(),
-            key.clone(),
-            clock.clone(),
-        );
-        let client = client.expect("the configuration is good");
+        let client = client(&net, &config, &name, &key);
         let keys = KeyRing::new(&config, client.clone(), store.clone(), clock.clone(), key.clone());
         let ports =
             Ports { remote: Arc::new(Remote::new(client.clone())), keys: Arc::new(keys.clone()) };
@@ -248,6 +242,12 @@ impl Home {
         let event = self.rooms.event_by_id(event).await.expect("reads");
         event.filter(|event| event.status == rooms::EventStatus::Accepted)
     }
+}
+
+fn client(net: &Net, config: &Config, name: &ServerName, key: &SigningKey) -> Client {
+    let (names, clock) = (net.names.clone(), net.clock.clone());
+    let client = Client::with_resolver(config, names, name.to_owned(), key.clone(), clock);
+    client.expect("the configuration is good")
 }
 
 async fn accounts(
