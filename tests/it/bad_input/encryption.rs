@@ -57,75 +57,30 @@ async fn keys_that_are_none_are_not_kept() {
     let named = |index: usize| format!("signed_curve25519:{index}");
     let large = json!({ "key": "k".repeat(9 << 10) });
     let elsewhere = format!("{upload}/OTHER");
-    world
-        .refuses(vec![
-            post("another's", upload, keys(device_keys(bob)), "M_BAD_JSON"),
-            post(
-                "of another device",
-                upload,
-                keys(with(own.clone(), "device_id", json!("X"))),
-                "M_BAD_JSON",
-            ),
-            post("no user", upload, keys(json!({ "device_id": ada.device })), "M_BAD_JSON"),
-            post("a number", upload, keys(json!(7)), "M_BAD_JSON"),
-            post("a list", upload, keys(json!([])), "M_BAD_JSON"),
-            post("a float", upload, keys(with(own.clone(), "n", json!(1.5))), "M_BAD_JSON"),
-            post("2^53", upload, keys(with(own.clone(), "n", json!(1_u64 << 53))), "M_BAD_JSON"),
-            post(
-                "keys of a list",
-                upload,
-                keys(with(own.clone(), "keys", json!([]))),
-                "M_BAD_JSON",
-            ),
-            post(
-                "signatures of a list",
-                upload,
-                keys(with(own.clone(), "signatures", json!([]))),
-                "M_BAD_JSON",
-            ),
-            post(
-                "70 KiB",
-                upload,
-                keys(with(own.clone(), "x", json!("x".repeat(70_000)))),
-                "M_TOO_LARGE",
-            ),
-            post(
-                "for another device",
-                &elsewhere,
-                one_time(json!({ named(1): key })),
-                "M_INVALID_PARAM",
-            ),
-            post("one-time keys of a list", upload, one_time(json!([])), "M_BAD_JSON"),
-            post(
-                "a one-time key of a number",
-                upload,
-                one_time(json!({ named(1): 7 })),
-                "M_BAD_JSON",
-            ),
-            post("no algorithm", upload, one_time(json!({ "x": key })), "M_BAD_JSON"),
-            post(
-                "a long id",
-                upload,
-                one_time(json!({ format!("a:{}", "x".repeat(300)): key })),
-                "M_BAD_JSON",
-            ),
-            post("9 KiB", upload, one_time(json!({ named(1): large })), "M_TOO_LARGE"),
-            post("10,000 of them", upload, one_time(many(10_000, named, &key)), "M_INVALID_PARAM"),
-            post(
-                "nine algorithms",
-                upload,
-                one_time(many(9, |n| format!("a{n}:x"), &key)),
-                "M_INVALID_PARAM",
-            ),
-            post(
-                "nine fallback keys",
-                upload,
-                fallback(many(9, |n| format!("a{n}:x"), &key)),
-                "M_INVALID_PARAM",
-            ),
-            post("two of one algorithm", upload, fallback(many(2, named, &key)), "M_BAD_JSON"),
-        ])
-        .await;
+    #[rustfmt::skip]
+    let rows = vec![
+        post("another's", upload, keys(device_keys(bob)), "M_BAD_JSON"),
+        post("of another device", upload, keys(with(own.clone(), "device_id", json!("X"))), "M_BAD_JSON"),
+        post("no user", upload, keys(json!({ "device_id": ada.device })), "M_BAD_JSON"),
+        post("a number", upload, keys(json!(7)), "M_BAD_JSON"),
+        post("a list", upload, keys(json!([])), "M_BAD_JSON"),
+        post("a float", upload, keys(with(own.clone(), "n", json!(1.5))), "M_BAD_JSON"),
+        post("2^53", upload, keys(with(own.clone(), "n", json!(1_u64 << 53))), "M_BAD_JSON"),
+        post("keys of a list", upload, keys(with(own.clone(), "keys", json!([]))), "M_BAD_JSON"),
+        post("signatures of a list", upload, keys(with(own.clone(), "signatures", json!([]))), "M_BAD_JSON"),
+        post("70 KiB", upload, keys(with(own.clone(), "x", json!("x".repeat(70_000)))), "M_TOO_LARGE"),
+        post("for another device", &elsewhere, one_time(json!({ named(1): key })), "M_INVALID_PARAM"),
+        post("one-time keys of a list", upload, one_time(json!([])), "M_BAD_JSON"),
+        post("a one-time key of a number", upload, one_time(json!({ named(1): 7 })), "M_BAD_JSON"),
+        post("no algorithm", upload, one_time(json!({ "x": key })), "M_BAD_JSON"),
+        post("a long id", upload, one_time(json!({ format!("a:{}", "x".repeat(300)): key })), "M_BAD_JSON"),
+        post("9 KiB", upload, one_time(json!({ named(1): large })), "M_TOO_LARGE"),
+        post("10,000 of them", upload, one_time(many(10_000, named, &key)), "M_INVALID_PARAM"),
+        post("nine algorithms", upload, one_time(many(9, |n| format!("a{n}:x"), &key)), "M_INVALID_PARAM"),
+        post("nine fallback keys", upload, fallback(many(9, |n| format!("a{n}:x"), &key)), "M_INVALID_PARAM"),
+        post("two of one algorithm", upload, fallback(many(2, named, &key)), "M_BAD_JSON"),
+    ];
+    world.refuses(rows).await;
 }
 
 #[tokio::test]
@@ -194,52 +149,18 @@ async fn an_identity_is_not_taken_over() {
     let path = "/v3/keys/device_signing/upload";
     let master = |key: Value| json!({ "master_key": key });
     let own = cross_key(ada, "self_signing", 2);
-    world
-        .refuses(vec![
-            post(
-                "without a master key",
-                path,
-                json!({ "self_signing_key": own }),
-                "M_MISSING_PARAM",
-            ),
-            post("another's", path, master(cross_key(bob, "master", 1)), "M_INVALID_PARAM"),
-            post(
-                "of another use",
-                path,
-                master(cross_key(ada, "self_signing", 1)),
-                "M_INVALID_PARAM",
-            ),
-            post(
-                "two keys",
-                path,
-                master(with(
-                    cross_key(ada, "master", 1),
-                    "keys",
-                    json!({ "ed25519:a": "a", "ed25519:b": "b" }),
-                )),
-                "M_INVALID_PARAM",
-            ),
-            post(
-                "no key",
-                path,
-                master(with(cross_key(ada, "master", 1), "keys", json!({}))),
-                "M_INVALID_PARAM",
-            ),
-            post(
-                "not signed by it",
-                path,
-                json!({ "master_key": cross_key(ada, "master", 1), "self_signing_key": own }),
-                "M_INVALID_SIGNATURE",
-            ),
-            post(
-                "70 KiB",
-                path,
-                master(with(cross_key(ada, "master", 1), "x", json!("x".repeat(70_000)))),
-                "M_TOO_LARGE",
-            ),
-            post("a number", path, master(json!(7)), "M_BAD_JSON"),
-        ])
-        .await;
+    #[rustfmt::skip]
+    let rows = vec![
+        post("without a master key", path, json!({ "self_signing_key": own }), "M_MISSING_PARAM"),
+        post("another's", path, master(cross_key(bob, "master", 1)), "M_INVALID_PARAM"),
+        post("of another use", path, master(cross_key(ada, "self_signing", 1)), "M_INVALID_PARAM"),
+        post("two keys", path, master(with(cross_key(ada, "master", 1), "keys", json!({ "ed25519:a": "a", "ed25519:b": "b" }))), "M_INVALID_PARAM"),
+        post("no key", path, master(with(cross_key(ada, "master", 1), "keys", json!({}))), "M_INVALID_PARAM"),
+        post("not signed by it", path, json!({ "master_key": cross_key(ada, "master", 1), "self_signing_key": own }), "M_INVALID_SIGNATURE"),
+        post("70 KiB", path, master(with(cross_key(ada, "master", 1), "x", json!("x".repeat(70_000)))), "M_TOO_LARGE"),
+        post("a number", path, master(json!(7)), "M_BAD_JSON"),
+    ];
+    world.refuses(rows).await;
     ada.post(path, master(cross_key(ada, "master", 1))).await.ok();
     let other = |auth: Value| json!({ "master_key": cross_key(ada, "master", 9), "auth": auth });
     world
@@ -304,84 +225,64 @@ async fn signatures_that_are_wrong_or_too_many_are_not_kept() {
     assert_eq!(server.store.log().position(), position);
 }
 
+/// Of room keys: the path that all are under, of a room, of one session, each with what it takes.
+fn levels(session: &Value) -> [(String, Value); 3] {
+    let (keys, room) = ("/v3/room_keys/keys", segment("!r:x.test"));
+    let sessions = json!({ "sessions": { "s": session } });
+    [
+        (keys.to_owned(), json!({ "rooms": { "!r:x.test": sessions } })),
+        (format!("{keys}/{room}"), sessions),
+        (format!("{keys}/{room}/s"), session.clone()),
+    ]
+}
+
+/// What is asked of a version that is none: to read, write and delete, at each level.
+fn of_version(version: &str, session: &Value, status: u16, errcode: &'static str) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (path, body) in levels(session) {
+        let path = format!("{path}?version={version}");
+        rows.push(put("into a version that is none", &path, body, status, errcode));
+        for method in [Method::GET, Method::DELETE] {
+            rows.push(("of one", method, path.clone(), Value::Null, 404, "M_NOT_FOUND"));
+        }
+    }
+    rows
+}
+
 #[tokio::test]
 async fn backups_take_what_belongs_into_them() {
     let server = Server::start().await;
     let world = World::new(&server).await;
     let version = "/v3/room_keys/version";
-    let room = segment("!r:x.test");
     let session = json!({
         "first_message_index": 0, "forwarded_count": 0, "is_verified": true, "session_data": {},
     });
-    let all =
-        |session: &Value| json!({ "rooms": { "!r:x.test": { "sessions": { "s": session } } } });
     let backup = |auth_data: Value| json!({ "algorithm": "m.test", "auth_data": auth_data });
-    let keys = "/v3/room_keys/keys";
-    let levels = [
-        (keys.to_owned(), all(&session)),
-        (format!("{keys}/{room}"), json!({ "sessions": { "s": session } })),
-        (format!("{keys}/{room}/s"), session.clone()),
-    ];
     let mut none = vec![
         post("no algorithm", version, json!({ "auth_data": {} }), "M_BAD_JSON"),
         post("no data", version, json!({ "algorithm": "m.test" }), "M_BAD_JSON"),
         post("data of a list", version, backup(json!([])), "M_BAD_JSON"),
     ];
-    for (path, body) in &levels {
-        let of = format!("{path}?version=1");
-        none.push(put("into no backup", &of, body.clone(), 404, "M_NOT_FOUND"));
-        for method in [Method::GET, Method::DELETE] {
-            none.push(("of no backup", method, of.clone(), Value::Null, 404, "M_NOT_FOUND"));
-        }
-    }
+    none.extend(of_version("1", &session, 404, "M_NOT_FOUND"));
     world.refuses(none).await;
 
     world.ada.post(version, backup(json!({ "public_key": "x" }))).await.ok();
     let large = with(session.clone(), "session_data", json!({ "x": "x".repeat(9 << 10) }));
-    let one = format!("{keys}/{room}/s?version=1");
-    let long = format!("{keys}/{room}/{}?version=1", "s".repeat(300));
+    let [(keys, _), (room, _), (one, _)] = levels(&session);
+    let (one_of, long) =
+        (format!("{one}?version=1"), format!("{room}/{}?version=1", "s".repeat(300)));
+    #[rustfmt::skip]
     let mut cases = vec![
-        (
-            "70 KiB",
-            Method::POST,
-            version.to_owned(),
-            backup(json!({ "x": "x".repeat(70_000) })),
-            413,
-            "M_TOO_LARGE",
-        ),
-        put(
-            "of another algorithm",
-            &format!("{version}/1"),
-            json!({ "algorithm": "m.other", "auth_data": {} }),
-            400,
-            "M_INVALID_PARAM",
-        ),
-        put(
-            "of another version",
-            &format!("{version}/1"),
-            with(backup(json!({})), "version", json!("7")),
-            400,
-            "M_INVALID_PARAM",
-        ),
-        put("a session of a number", &one, json!(7), 400, "M_BAD_JSON"),
-        put("a session without an index", &one, json!({ "session_data": {} }), 400, "M_BAD_JSON"),
-        put("a session of 9 KiB", &one, large, 413, "M_TOO_LARGE"),
+        ("70 KiB", Method::POST, version.to_owned(), backup(json!({ "x": "x".repeat(70_000) })), 413, "M_TOO_LARGE"),
+        put("of another algorithm", &format!("{version}/1"), json!({ "algorithm": "m.other", "auth_data": {} }), 400, "M_INVALID_PARAM"),
+        put("of another version", &format!("{version}/1"), with(backup(json!({})), "version", json!("7")), 400, "M_INVALID_PARAM"),
+        put("a session of a number", &one_of, json!(7), 400, "M_BAD_JSON"),
+        put("a session without an index", &one_of, json!({ "session_data": {} }), 400, "M_BAD_JSON"),
+        put("a session of 9 KiB", &one_of, large, 413, "M_TOO_LARGE"),
         put("a long session id", &long, session.clone(), 400, "M_INVALID_PARAM"),
-        put(
-            "rooms of a list",
-            &format!("{keys}?version=1"),
-            json!({ "rooms": [] }),
-            400,
-            "M_BAD_JSON",
-        ),
-        put(
-            "a room that is none",
-            &format!("{keys}/x/s?version=1"),
-            session.clone(),
-            400,
-            "M_INVALID_PARAM",
-        ),
-        put("no version", &format!("{keys}/{room}/s"), session, 400, "M_MISSING_PARAM"),
+        put("rooms of a list", &format!("{keys}?version=1"), json!({ "rooms": [] }), 400, "M_BAD_JSON"),
+        put("a room that is none", &format!("{keys}/x/s?version=1"), session.clone(), 400, "M_INVALID_PARAM"),
+        put("no version", &one, session.clone(), 400, "M_MISSING_PARAM"),
     ];
     for (method, body) in [
         (Method::GET, Value::Null),
@@ -400,20 +301,7 @@ async fn backups_take_what_belongs_into_them() {
             ));
         }
     }
-    for (path, body) in levels {
-        let of = format!("{path}?version=99");
-        cases.push(put("into an old version", &of, body, 403, "M_WRONG_ROOM_KEYS_VERSION"));
-        for method in [Method::GET, Method::DELETE] {
-            cases.push((
-                "of an unknown version",
-                method,
-                of.clone(),
-                Value::Null,
-                404,
-                "M_NOT_FOUND",
-            ));
-        }
-    }
+    cases.extend(of_version("99", &session, 403, "M_WRONG_ROOM_KEYS_VERSION"));
     world.refuses(cases).await;
 }
 

@@ -32,70 +32,22 @@ async fn account_data_and_filters_are_bounded() {
     let filters = format!("/v3/user/{own}/filter");
     let mebibyte = json!({ "x": "x".repeat(1 << 20) });
     let tag = json!({ "order": 0.5, "x": "x".repeat(70_000) });
-    world
-        .refuses(vec![
-            put(
-                "a mebibyte and some",
-                &format!("{data}/org.x"),
-                mebibyte.clone(),
-                413,
-                "M_TOO_LARGE",
-            ),
-            put(
-                "the same for a room",
-                &format!("{in_room}/account_data/org.x"),
-                mebibyte,
-                413,
-                "M_TOO_LARGE",
-            ),
-            put("a list", &format!("{data}/org.x"), json!([]), 400, "M_BAD_JSON"),
-            put("push rules", &format!("{data}/m.push_rules"), json!({}), 405, "M_BAD_JSON"),
-            put(
-                "for a room that is none",
-                &format!("/v3/user/{own}/rooms/x/account_data/org.x"),
-                json!({}),
-                400,
-                "M_INVALID_PARAM",
-            ),
-            put(
-                "another's",
-                &format!("/v3/user/{bobs}/account_data/org.x"),
-                json!({}),
-                403,
-                "M_FORBIDDEN",
-            ),
-            put(
-                "another's room",
-                &format!("/v3/user/{bobs}/rooms/{room}/account_data/org.x"),
-                json!({}),
-                403,
-                "M_FORBIDDEN",
-            ),
-            put(
-                "another's tag",
-                &format!("/v3/user/{bobs}/rooms/{room}/tags/u.x"),
-                json!({}),
-                403,
-                "M_FORBIDDEN",
-            ),
-            put("a tag of 70 kB", &format!("{in_room}/tags/u.x"), tag, 413, "M_TOO_LARGE"),
-            put("a tag of a list", &format!("{in_room}/tags/u.x"), json!([]), 400, "M_BAD_JSON"),
-            post(
-                "a filter of 70 kB",
-                &filters,
-                json!({ "event_fields": ["x".repeat(70_000)] }),
-                413,
-                "M_TOO_LARGE",
-            ),
-            post(
-                "another's filter",
-                &format!("/v3/user/{bobs}/filter"),
-                json!({}),
-                403,
-                "M_FORBIDDEN",
-            ),
-        ])
-        .await;
+    #[rustfmt::skip]
+    let rows = vec![
+        put("a mebibyte and some", &format!("{data}/org.x"), mebibyte.clone(), 413, "M_TOO_LARGE"),
+        put("the same for a room", &format!("{in_room}/account_data/org.x"), mebibyte, 413, "M_TOO_LARGE"),
+        put("a list", &format!("{data}/org.x"), json!([]), 400, "M_BAD_JSON"),
+        put("push rules", &format!("{data}/m.push_rules"), json!({}), 405, "M_BAD_JSON"),
+        put("for a room that is none", &format!("/v3/user/{own}/rooms/x/account_data/org.x"), json!({}), 400, "M_INVALID_PARAM"),
+        put("another's", &format!("/v3/user/{bobs}/account_data/org.x"), json!({}), 403, "M_FORBIDDEN"),
+        put("another's room", &format!("/v3/user/{bobs}/rooms/{room}/account_data/org.x"), json!({}), 403, "M_FORBIDDEN"),
+        put("another's tag", &format!("/v3/user/{bobs}/rooms/{room}/tags/u.x"), json!({}), 403, "M_FORBIDDEN"),
+        put("a tag of 70 kB", &format!("{in_room}/tags/u.x"), tag, 413, "M_TOO_LARGE"),
+        put("a tag of a list", &format!("{in_room}/tags/u.x"), json!([]), 400, "M_BAD_JSON"),
+        post("a filter of 70 kB", &filters, json!({ "event_fields": ["x".repeat(70_000)] }), 413, "M_TOO_LARGE"),
+        post("another's filter", &format!("/v3/user/{bobs}/filter"), json!({}), 403, "M_FORBIDDEN"),
+    ];
+    world.refuses(rows).await;
     // Just small enough, and of use for nothing: it only costs its owner.
     let rooms: Vec<_> = (0..1000).map(|index| format!("!{index:048}:x.test")).collect();
     let filter =
@@ -140,75 +92,27 @@ async fn push_rules_are_few_and_simple() {
     let globs: Vec<_> = (0..10).map(|_| matches(&"*a".repeat(500))).collect();
     let own = format!("{base}/override/own");
     let word = format!("{base}/content/word");
-    world
-        .refuses(vec![
-            put("33 conditions", &own, rule(json!(conditions)), 413, "M_TOO_LARGE"),
-            put("globs of 10 kB", &own, rule(json!(globs)), 413, "M_TOO_LARGE"),
-            put("a long pattern", &word, content("a".repeat(1025)), 413, "M_TOO_LARGE"),
-            put("60 KiB of stars", &word, content("*a".repeat(30 << 10)), 413, "M_TOO_LARGE"),
-            put(
-                "a long id",
-                &format!("{base}/override/{}", "x".repeat(301)),
-                rule(json!([])),
-                413,
-                "M_TOO_LARGE",
-            ),
-            put(
-                "an id of the server's",
-                &format!("{base}/override/.m.own"),
-                rule(json!([])),
-                400,
-                "M_INVALID_PARAM",
-            ),
-            put(
-                "an id with a slash",
-                &format!("{base}/override/a%2Fb"),
-                rule(json!([])),
-                400,
-                "M_INVALID_PARAM",
-            ),
-            put("conditions of a text", &own, rule(json!("x")), 400, "M_BAD_JSON"),
-            put("a condition of a number", &own, rule(json!([7])), 400, "M_BAD_JSON"),
-            put("no actions", &own, json!({ "conditions": [] }), 400, "M_BAD_JSON"),
-            put("actions of a number", &own, json!({ "actions": 7 }), 400, "M_BAD_JSON"),
-            put("no pattern", &word, json!({ "actions": ["notify"] }), 400, "M_BAD_JSON"),
-            put(
-                "of a kind that is none",
-                &format!("{base}/magic/own"),
-                rule(json!([])),
-                400,
-                "M_INVALID_PARAM",
-            ),
-            put(
-                "before one that is none",
-                &format!("{own}?before=none"),
-                rule(json!([])),
-                404,
-                "M_NOT_FOUND",
-            ),
-            put(
-                "enabling none",
-                &format!("{own}/enabled"),
-                json!({ "enabled": true }),
-                404,
-                "M_NOT_FOUND",
-            ),
-            put(
-                "actions for none",
-                &format!("{own}/actions"),
-                json!({ "actions": [] }),
-                404,
-                "M_NOT_FOUND",
-            ),
-            put(
-                "enabled of a text",
-                &format!("{own}/enabled"),
-                json!({ "enabled": "x" }),
-                400,
-                "M_BAD_JSON",
-            ),
-        ])
-        .await;
+    #[rustfmt::skip]
+    let rows = vec![
+        put("33 conditions", &own, rule(json!(conditions)), 413, "M_TOO_LARGE"),
+        put("globs of 10 kB", &own, rule(json!(globs)), 413, "M_TOO_LARGE"),
+        put("a long pattern", &word, content("a".repeat(1025)), 413, "M_TOO_LARGE"),
+        put("60 KiB of stars", &word, content("*a".repeat(30 << 10)), 413, "M_TOO_LARGE"),
+        put("a long id", &format!("{base}/override/{}", "x".repeat(301)), rule(json!([])), 413, "M_TOO_LARGE"),
+        put("an id of the server's", &format!("{base}/override/.m.own"), rule(json!([])), 400, "M_INVALID_PARAM"),
+        put("an id with a slash", &format!("{base}/override/a%2Fb"), rule(json!([])), 400, "M_INVALID_PARAM"),
+        put("conditions of a text", &own, rule(json!("x")), 400, "M_BAD_JSON"),
+        put("a condition of a number", &own, rule(json!([7])), 400, "M_BAD_JSON"),
+        put("no actions", &own, json!({ "conditions": [] }), 400, "M_BAD_JSON"),
+        put("actions of a number", &own, json!({ "actions": 7 }), 400, "M_BAD_JSON"),
+        put("no pattern", &word, json!({ "actions": ["notify"] }), 400, "M_BAD_JSON"),
+        put("of a kind that is none", &format!("{base}/magic/own"), rule(json!([])), 400, "M_INVALID_PARAM"),
+        put("before one that is none", &format!("{own}?before=none"), rule(json!([])), 404, "M_NOT_FOUND"),
+        put("enabling none", &format!("{own}/enabled"), json!({ "enabled": true }), 404, "M_NOT_FOUND"),
+        put("actions for none", &format!("{own}/actions"), json!({ "actions": [] }), 404, "M_NOT_FOUND"),
+        put("enabled of a text", &format!("{own}/enabled"), json!({ "enabled": "x" }), 400, "M_BAD_JSON"),
+    ];
+    world.refuses(rows).await;
     // What is allowed is put to a long message without anybody noticing.
     for index in 0..8 {
         let path = format!("{base}/content/word{index}");
@@ -237,56 +141,17 @@ async fn receipts_and_threads_are_about_what_can_be_seen() {
         format!("/unstable/io.element.msc4306/rooms/{room}/thread/{event}/subscription")
     };
     let relations = |query: &str| format!("/v1/rooms/{room}/relations/{seen}?{query}");
+    #[rustfmt::skip]
     let mut cases = vec![
-        post(
-            "in a room of others",
-            &receipt(&private, "m.read", &hidden),
-            json!({}),
-            403,
-            "M_FORBIDDEN",
-        ),
-        post(
-            "of a kind that is none",
-            &receipt(&room, "m.magic", &seen),
-            json!({}),
-            400,
-            "M_INVALID_PARAM",
-        ),
-        post(
-            "a thread of a number",
-            &receipt(&room, "m.read", &seen),
-            json!({ "thread_id": 7 }),
-            400,
-            "M_BAD_JSON",
-        ),
-        post(
-            "all read of a thread",
-            &receipt(&room, "m.fully_read", &seen),
-            json!({ "thread_id": "main" }),
-            400,
-            "M_INVALID_PARAM",
-        ),
-        put(
-            "a thread in a room of others",
-            &subscribe(&private, &hidden),
-            json!({}),
-            404,
-            "M_NOT_FOUND",
-        ),
+        post("in a room of others", &receipt(&private, "m.read", &hidden), json!({}), 403, "M_FORBIDDEN"),
+        post("of a kind that is none", &receipt(&room, "m.magic", &seen), json!({}), 400, "M_INVALID_PARAM"),
+        post("a thread of a number", &receipt(&room, "m.read", &seen), json!({ "thread_id": 7 }), 400, "M_BAD_JSON"),
+        post("all read of a thread", &receipt(&room, "m.fully_read", &seen), json!({ "thread_id": "main" }), 400, "M_INVALID_PARAM"),
+        put("a thread in a room of others", &subscribe(&private, &hidden), json!({}), 404, "M_NOT_FOUND"),
         put("an event of another room", &subscribe(&room, &hidden), json!({}), 404, "M_NOT_FOUND"),
         put("no event", &subscribe(&room, "x"), json!({}), 400, "M_INVALID_PARAM"),
-        get(
-            "relations in a room of others",
-            format!("/v1/rooms/{private}/relations/{hidden}"),
-            404,
-            "M_NOT_FOUND",
-        ),
-        get(
-            "relations of another room's",
-            format!("/v1/rooms/{room}/relations/{hidden}"),
-            404,
-            "M_NOT_FOUND",
-        ),
+        get("relations in a room of others", format!("/v1/rooms/{private}/relations/{hidden}"), 404, "M_NOT_FOUND"),
+        get("relations of another room's", format!("/v1/rooms/{room}/relations/{hidden}"), 404, "M_NOT_FOUND"),
     ];
     for query in ["from=x", "dir=sideways", "limit=-1", "recurse=perhaps"] {
         cases.push(get("a query", relations(query), 400, "M_INVALID_PARAM"));
@@ -298,32 +163,17 @@ async fn receipts_and_threads_are_about_what_can_be_seen() {
         }
     }
     world.refuses(cases).await;
-    world
-        .refuses_frames(vec![
-            (
-                "no such kind",
-                "receipt",
-                json!({ "room_id": world.room, "type": "m.magic", "event_id": "$x" }),
-                "M_INVALID_PARAM",
-            ),
-            ("no room", "typing", json!({ "room_id": "x", "typing": true }), "M_BAD_JSON"),
-            ("no state", "presence", json!({ "presence": "asleep" }), "M_INVALID_PARAM"),
-            ("no method", "magic", json!({}), "M_UNRECOGNIZED"),
-            (
-                "a forged token",
-                "sync.start",
-                json!({ "mode": "v3", "since": "x" }),
-                "M_UNKNOWN_POS",
-            ),
-            (
-                "a window of a million",
-                "sync.start",
-                json!({ "mode": "v3", "window": 1_000_000 }),
-                "M_INVALID_PARAM",
-            ),
-            ("an acknowledgement of nothing", "sync.ack", json!({ "seq": 7 }), "M_INVALID_PARAM"),
-        ])
-        .await;
+    #[rustfmt::skip]
+    let rows = vec![
+        ("no such kind", "receipt", json!({ "room_id": world.room, "type": "m.magic", "event_id": "$x" }), "M_INVALID_PARAM"),
+        ("no room", "typing", json!({ "room_id": "x", "typing": true }), "M_BAD_JSON"),
+        ("no state", "presence", json!({ "presence": "asleep" }), "M_INVALID_PARAM"),
+        ("no method", "magic", json!({}), "M_UNRECOGNIZED"),
+        ("a forged token", "sync.start", json!({ "mode": "v3", "since": "x" }), "M_UNKNOWN_POS"),
+        ("a window of a million", "sync.start", json!({ "mode": "v3", "window": 1_000_000 }), "M_INVALID_PARAM"),
+        ("an acknowledgement of nothing", "sync.ack", json!({ "seq": 7 }), "M_INVALID_PARAM"),
+    ];
+    world.refuses_frames(rows).await;
 }
 
 /// A chain of a hundred events, each about the one before: the server goes a few steps and says so.
