@@ -160,7 +160,7 @@ async fn a_device_and_a_user_have_a_bounded_number_of_connections() {
     let world = World::new().await;
     let ada = world.user("ada").await;
     world.shared_room(&[&ada]).await;
-    let devices = ["A", "B", "C", "D", "E", "F"].map(|name| <&DeviceId>::from(name));
+    let devices = ["A", "B", "C", "D", "E", "F"].map(<&DeviceId>::from);
     let mut first = Slide { device: devices[1], ..Slide::new(&world, &ada) };
     first.ask(&named("c0")).await;
     for device in devices {
