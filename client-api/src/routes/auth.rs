@@ -52,8 +52,11 @@ async fn done_script() -> Response {
     ([(header::CONTENT_TYPE, kind)], DONE_SCRIPT).into_response()
 }
 
+/// There is no such session, or no longer.
+struct Gone;
+
 /// The session that a page is for, and what it was begun for.
-fn asked(accounts: &Accounts, request: &OpenRaw) -> Result<(String, UiaAsked), Response> {
+fn asked(accounts: &Accounts, request: &OpenRaw) -> Result<(String, UiaAsked), Gone> {
     #[derive(Deserialize)]
     struct Query {
         session: String,
@@ -61,7 +64,7 @@ fn asked(accounts: &Accounts, request: &OpenRaw) -> Result<(String, UiaAsked), R
     let query = request.parts.uri.query().unwrap_or_default();
     let session = serde_html_form::from_str(query).map(|Query { session }| session).ok();
     let found = session.and_then(|session| Some((accounts.uia_asked(&session)?, session)));
-    found.map(|(asked, session)| (session, asked)).ok_or_else(gone)
+    found.map(|(asked, session)| (session, asked)).ok_or(Gone)
 }
 
 fn gone() -> Response {
@@ -108,7 +111,7 @@ async fn ask_captcha(
 ) -> Response {
     match asked(&accounts, &request) {
         Ok(_) => captcha_page(&gate, StatusCode::OK, "Solve this, and press the button."),
-        Err(gone) => gone,
+        Err(Gone) => gone(),
     }
 }
 
@@ -125,7 +128,7 @@ async fn take_captcha(
     gate.limit_address(Action::Registration, request.address)?;
     let (session, _) = match asked(&accounts, &request) {
         Ok(found) => found,
-        Err(gone) => return Ok(gone),
+        Err(Gone) => return Ok(gone()),
     };
     let form: Option<Form> = serde_html_form::from_bytes(&request.body).ok();
     let response = form.and_then(|form| form.response).unwrap_or_default();
@@ -147,7 +150,7 @@ async fn ask_token(State(accounts): State<Accounts>, request: OpenRaw) -> Respon
     let text = "To register here you need a token. Ask whoever runs this server for one.";
     match asked(&accounts, &request) {
         Ok(_) => token_page(StatusCode::OK, text),
-        Err(gone) => gone,
+        Err(Gone) => gone(),
     }
 }
 
@@ -163,7 +166,7 @@ async fn take_token(
     gate.limit_address(Action::Registration, request.address)?;
     let (session, _) = match asked(&accounts, &request) {
         Ok(found) => found,
-        Err(gone) => return Ok(gone),
+        Err(Gone) => return Ok(gone()),
     };
     let form: Option<Form> = serde_html_form::from_bytes(&request.body).ok();
     let token = form.map(|form| form.token).unwrap_or_default();
@@ -182,8 +185,8 @@ async fn ask_terms(
     let Some(url) = &gate.config().registration.terms_url else {
         return Error::unrecognized().into_response();
     };
-    if let Err(gone) = asked(&accounts, &request) {
-        return gone;
+    if asked(&accounts, &request).is_err() {
+        return gone();
     }
     let text = format!(
         "To register here you have to accept the <a href=\"{}\" target=\"_blank\" \
@@ -197,7 +200,7 @@ async fn take_terms(State(accounts): State<Accounts>, request: OpenRaw) -> Respo
     match asked(&accounts, &request) {
         Ok((session, _)) if accounts.accept_terms(&session) => Page::done().into_response(),
         Ok(_) => gone(),
-        Err(gone) => gone,
+        Err(Gone) => gone(),
     }
 }
 
@@ -232,7 +235,7 @@ async fn ask_sso(
     gate.limit_address(Action::Login, request.address)?;
     let (session, asked) = match asked(&accounts, &request) {
         Ok(found) => found,
-        Err(gone) => return Ok(gone),
+        Err(Gone) => return Ok(gone()),
     };
     let Some(user_id) = asked.user_id else { return Ok(gone()) };
     let browser = sso.new_browser();

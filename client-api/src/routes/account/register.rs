@@ -22,6 +22,9 @@ use crate::{
     uia::{self, Challenge},
 };
 
+/// Parameters of stages.
+type Params = BTreeMap<String, Box<RawValue>>;
+
 #[derive(Default, Deserialize)]
 struct Register {
     username: Option<String>,
@@ -226,7 +229,7 @@ impl Registrar<'_> {
     }
 
     /// What everybody has to go through, and what clients have to know for that.
-    fn common_stages(&self) -> Result<(Vec<Stage>, BTreeMap<String, Box<RawValue>>), Error> {
+    fn common_stages(&self) -> Result<(Vec<Stage>, Params), Error> {
         let config = self.gate.config();
         let registration = &config.registration;
         let mut flow = Vec::new();
