@@ -176,7 +176,6 @@ fn actions_of(rule: &NewPushRule) -> &[Action] {
         NewPushRule::Content(rule) => &rule.actions,
         NewPushRule::Room(rule) => &rule.actions,
         NewPushRule::Sender(rule) => &rule.actions,
-        _ => &[],
     }
 }
 

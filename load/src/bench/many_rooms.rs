@@ -79,7 +79,7 @@ fn description(number: usize) -> Value {
         "preset": "public_chat",
         "topic": "What the people on floor four have to tell each other",
     });
-    if number % UNNAMED != 0 {
+    if !number.is_multiple_of(UNNAMED) {
         description["name"] = json!(format!("Room number {number}"));
     }
     description
