@@ -46,7 +46,12 @@ def run(steps: Steps, version: str, home: Server, others: list[Server]) -> None:
 
 
 def query(asker: Person, user: str) -> dict:
-    answer = asker.call("POST", "v3/keys/query", {"device_keys": {user: []}, "timeout": 10_000})
+    body = {"device_keys": {user: []}, "timeout": 10_000}
+    answer = asker.call("POST", "v3/keys/query", body)
+    # Synapse 1.163 fails over its own cache where a device list came in while it was about to ask for it: it then takes the
+    # cached devices for an answer, and an answer has a key "devices". Asked again it has them.
+    if asker.server.kind == "synapse" and any(failure.get("message") == "'devices'" for failure in answer.get("failures", {}).values()):
+        answer = asker.call("POST", "v3/keys/query", body)
     expect(not answer.get("failures"), f"every server answers: {answer.get('failures')}")
     return answer
 
