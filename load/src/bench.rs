@@ -23,11 +23,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use self::{
-    delivery::Transport,
-    population::Population,
-    report::{Report, Target},
-};
+use self::{delivery::Transport, population::Population, report::Report};
 use crate::server::{Plan, Server};
 
 const WRITERS: usize = 64;
