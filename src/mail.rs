@@ -11,7 +11,10 @@ use accounts::{Mail, Mailer};
 use anyhow::Context as _;
 use lettre::{
     AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor,
-    message::{Mailbox, header::ContentType},
+    message::{
+        Mailbox, MultiPart,
+        header::{ContentType, Header, HeaderName, HeaderValue},
+    },
     transport::smtp::{authentication::Credentials, extension::ClientId},
 };
 use ruma::OwnedServerName;
@@ -87,17 +90,23 @@ impl SmtpMailer {
     }
 
     fn message(&self, mail: Mail) -> anyhow::Result<Message> {
-        let id = self.rng.alphanumeric(MESSAGE_ID_CHARS);
+        let id = mail.id.unwrap_or_else(|| self.rng.alphanumeric(MESSAGE_ID_CHARS));
         let date = UNIX_EPOCH + Duration::from_millis(self.clock.now_ms());
-        Message::builder()
+        let mut builder = Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, mail.to.parse()?))
             .subject(mail.subject)
             .date(date)
             .message_id(Some(format!("<{id}@{}>", self.server_name.host())))
-            .header(ContentType::TEXT_PLAIN)
-            .body(mail.text)
-            .map_err(anyhow::Error::from)
+            .header(AutoSubmitted);
+        if let Some(url) = mail.unsubscribe {
+            builder = builder.header(ListUnsubscribe(url)).header(ListUnsubscribePost);
+        }
+        let message = match mail.html {
+            Some(html) => builder.multipart(MultiPart::alternative_plain_html(mail.text, html)),
+            None => builder.header(ContentType::TEXT_PLAIN).body(mail.text),
+        };
+        message.map_err(anyhow::Error::from)
     }
 
     async fn hand_over(&self, mail: Mail) -> Result<(), String> {
@@ -112,5 +121,65 @@ impl SmtpMailer {
 impl Mailer for SmtpMailer {
     fn send(&self, mail: Mail) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
         Box::pin(self.hand_over(mail))
+    }
+}
+
+/// Keeps automatic replies away (RFC 3834).
+#[derive(Clone)]
+struct AutoSubmitted;
+
+/// Where mail programs end mails such as this one for their user (RFC 8058).
+#[derive(Clone)]
+struct ListUnsubscribe(String);
+
+#[derive(Clone)]
+struct ListUnsubscribePost;
+
+/// Mails are written here, not read.
+fn not_read<T>() -> Result<T, Box<dyn std::error::Error + Send + Sync>> {
+    Err("this header is not read".into())
+}
+
+impl Header for AutoSubmitted {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("Auto-Submitted")
+    }
+
+    fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        not_read()
+    }
+
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), "auto-generated".to_owned())
+    }
+}
+
+impl Header for ListUnsubscribe {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("List-Unsubscribe")
+    }
+
+    fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        not_read()
+    }
+
+    /// On one line: programs that fold a URL back together are few.
+    fn display(&self) -> HeaderValue {
+        let value = format!("<{}>", self.0);
+        HeaderValue::dangerous_new_pre_encoded(Self::name(), value.clone(), value)
+    }
+}
+
+impl Header for ListUnsubscribePost {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("List-Unsubscribe-Post")
+    }
+
+    fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        not_read()
+    }
+
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), "List-Unsubscribe=One-Click".to_owned())
     }
 }

@@ -58,7 +58,7 @@ pub use identity_servers::{
 };
 pub use jsonwebtoken::Algorithm as JwtAlgorithm;
 pub use jwt_login::{JwtIdentity, JwtLoginError};
-pub use mail::{Mail, Mailer};
+pub use mail::{Mail, Mailer, SendMailError};
 pub use moderation::Restriction;
 pub use once::ShortLived;
 pub use passwords::PasswordError;

@@ -13,13 +13,28 @@ const WINDOW: Duration = Duration::from_secs(60 * 60);
 const ADDRESSES_KEPT: usize = 100_000;
 
 /// A text for one reader.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mail {
     /// An address of ASCII characters, without a name.
     pub to: String,
     pub subject: String,
     /// Plain text; lines end with `\n`.
     pub text: String,
+    /// The same for readers of HTML.
+    pub html: Option<String>,
+    /// What tells the mail from others, of letters and digits: a mail that is sent twice, by accident,
+    /// has it twice. Else it is drawn.
+    pub id: Option<String>,
+    /// A URL where a POST ends mails such as this (RFC 8058).
+    pub unsubscribe: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SendMailError {
+    #[error("this server sends no mail")]
+    NotOffered,
+    #[error("{0}")]
+    NotSent(String),
 }
 
 /// Hands mails to a mail server.
@@ -60,6 +75,13 @@ impl Accounts {
 
     pub fn sends_mail(&self) -> bool {
         self.inner.mailer.get().is_some()
+    }
+
+    /// Sends a mail that nobody waits for. How many are under way, and how often one reader is
+    /// written to, is the caller's care: what users ask for must not wait for these.
+    pub async fn send_mail(&self, mail: Mail) -> Result<(), SendMailError> {
+        let mailer = self.inner.mailer.get().ok_or(SendMailError::NotOffered)?;
+        mailer.send(mail).await.map_err(SendMailError::NotSent)
     }
 }
 
@@ -112,6 +134,6 @@ impl Mail {
                 ),
             ),
         };
-        Self { to: to.to_owned(), subject, text }
+        Self { to: to.to_owned(), subject, text, ..Self::default() }
     }
 }
