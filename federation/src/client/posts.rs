@@ -4,7 +4,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::{client::legacy, rt::TokioExecutor};
@@ -43,15 +43,20 @@ impl Posts {
         Self { http, connector, dns, known: Mutex::default() }
     }
 
-    async fn post(&self, uri: Uri, body: Bytes) -> Result<Response<Incoming>, RequestError> {
+    async fn post(
+        &self,
+        uri: Uri,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, RequestError> {
         let host = self.find(&uri).await?;
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(Method::POST)
             .uri(uri)
-            .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, concat!("Meridian/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(body))
             .map_err(|error| RequestError::Request(error.to_string()))?;
+        request.headers_mut().extend(headers);
         self.http.request(request).await.map_err(|error| {
             // It may have moved.
             self.known.lock().remove(&host);
@@ -85,13 +90,26 @@ impl Client {
         body: Bytes,
         limits: Limits,
     ) -> Result<Answer, RequestError> {
+        let json = HeaderValue::from_static("application/json");
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, json)]);
+        let (parts, body) = self.post_with(url, headers, body, limits).await?.into_parts();
+        Ok(Answer { status: parts.status, body })
+    }
+
+    /// As [`post_url`](Self::post_url), of whatever the headers say.
+    pub async fn post_with(
+        &self,
+        url: &str,
+        headers: HeaderMap,
+        body: Bytes,
+        limits: Limits,
+    ) -> Result<Response<Bytes>, RequestError> {
         let uri: Option<Uri> = url.parse().ok().filter(is_acceptable);
         let uri = uri.ok_or_else(|| RequestError::Request("the URL is not followed".to_owned()))?;
         let exchange = async {
-            let response = self.inner.posts.post(uri, body).await?;
-            let status = response.status();
-            let body = bounded_body(response.into_body(), limits.body).await?;
-            Ok(Answer { status, body })
+            let (parts, body) = self.inner.posts.post(uri, headers, body).await?.into_parts();
+            let body = bounded_body(body, limits.body).await?;
+            Ok(Response::from_parts(parts, body))
         };
         tokio::time::timeout(limits.time, exchange).await.unwrap_or(Err(RequestError::Timeout))
     }

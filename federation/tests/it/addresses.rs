@@ -161,8 +161,8 @@ const INSIDE: [&str; 31] = [
 ];
 
 /// What makes us connect to a server that somebody else names, each with its own way to do so.
-const SOURCES: [&str; 6] =
-    ["federation", "policy server", "push", "identity server", "media", "page"];
+const SOURCES: [&str; 7] =
+    ["federation", "policy server", "push", "web push", "identity server", "media", "page"];
 
 /// What is said of the attempt.
 async fn attempt(client: &Client, source: &str, server: &ServerName) -> String {
@@ -173,6 +173,11 @@ async fn attempt(client: &Client, source: &str, server: &ServerName) -> String {
         "push" => {
             let url = format!("https://{server}/_matrix/push/v1/notify");
             format!("{:?}", client.post_url(&url, Bytes::from("{}"), Limits::ORDINARY).await)
+        }
+        "web push" => {
+            let url = format!("https://{server}/wpush/v2/abc");
+            let (body, headers) = (Bytes::from_static(&[0; 103]), http::HeaderMap::new());
+            format!("{:?}", client.post_with(&url, headers, body, Limits::ORDINARY).await)
         }
         "identity server" => {
             let auth = IdentityAuth::Signed;
