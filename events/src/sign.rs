@@ -10,8 +10,11 @@ mod json;
 mod policy;
 mod request;
 
+use std::sync::Arc;
+
+use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine as _;
-use ed25519_dalek::{Signer as _, Verifier as _, pkcs8::DecodePrivateKey as _};
+use ed25519_dalek::{Verifier as _, pkcs8::DecodePrivateKey as _};
 use ruma::OwnedServerName;
 
 pub(crate) use self::event::sign_event;
@@ -34,6 +37,8 @@ const UNSIGNED_FIELDS: &[&str] = &["signatures", "unsigned"];
 #[derive(Clone)]
 pub struct SigningKey {
     key: ed25519_dalek::SigningKey,
+    /// The same. Signs in half the time; a signature is a sixth of what a message costs.
+    signer: Arc<Ed25519KeyPair>,
     key_id: Box<str>,
 }
 
@@ -70,7 +75,9 @@ impl SigningKey {
         if version.is_empty() || !version.bytes().all(allowed) {
             return Err(SignatureError::MalformedKey("a key version is of the form [a-zA-Z0-9_]+"));
         }
-        Ok(Self { key, key_id: format!("ed25519:{version}").into() })
+        let signer = Ed25519KeyPair::from_seed_unchecked(key.as_bytes())
+            .map_err(|_| SignatureError::MalformedKey("not an Ed25519 seed"))?;
+        Ok(Self { key, signer: Arc::new(signer), key_id: format!("ed25519:{version}").into() })
     }
 
     /// The seed, to be stored.
@@ -89,7 +96,7 @@ impl SigningKey {
 
     /// The signature of `message`, in unpadded base64.
     pub fn sign(&self, message: &[u8]) -> String {
-        BASE64.encode(self.key.sign(message).to_bytes())
+        BASE64.encode(self.signer.sign(message))
     }
 }
 
