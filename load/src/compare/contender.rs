@@ -18,6 +18,7 @@ use crate::connection::Connection;
 
 const READY_WITHIN: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(2);
+const SYNAPSE: &str = "Synapse";
 
 pub(super) struct Contender {
     pub(super) name: &'static str,
@@ -75,7 +76,7 @@ impl Contender {
         let mut command = Command::new(peer.venv.join("bin/python"));
         command.args(["-m", "synapse.app.homeserver", "-c"]);
         command.arg(String::from_utf8(configuration.stdout)?.trim());
-        Self::start("Synapse", address, command, &directory, processes).await
+        Self::start(SYNAPSE, address, command, &directory, processes).await
     }
 
     async fn start(
@@ -102,10 +103,15 @@ impl Contender {
         Ok(Self { name, address, start_up: begin.elapsed(), processes })
     }
 
-    /// How often everybody can be told of something: CPU counts in steps of 10 ms, so a server to
+    /// How often two people can be told of something: CPU counts in steps of 10 ms, so a server to
     /// which it is little must do it often.
+    pub(super) fn tell_two_every(&self) -> Duration {
+        Duration::from_millis(if self.name == SYNAPSE { 100 } else { 10 })
+    }
+
+    /// How often everybody can be told of something.
     pub(super) fn fan_out_every(&self) -> Duration {
-        if self.name == "Synapse" { Duration::from_secs(5) } else { Duration::from_millis(100) }
+        Duration::from_millis(if self.name == SYNAPSE { 5000 } else { 100 })
     }
 
     /// CPU time so far of all its processes, the database's included.

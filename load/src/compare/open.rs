@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use futures_util::future;
 use rand::RngExt as _;
+use tokio::task::JoinSet;
 
 use super::{contender::Contender, scenarios::Slice, world::World};
 use crate::{
@@ -74,17 +75,17 @@ pub(super) async fn run(
         salt: rand::rng().random(),
     };
     let expected = if signal.room.is_some() { count } else { 0 };
-    let listening: Vec<_> = waiting
-        .into_iter()
-        .map(|(client, since)| tokio::spawn(listen(client, since, schedule, expected)))
-        .collect();
+    let mut listening = JoinSet::new();
+    for (client, since) in waiting {
+        listening.spawn(listen(client, since, schedule, expected));
+    }
     tokio::time::sleep_until(schedule.begin.into()).await;
     let (begin, cpu) = (Instant::now(), contender.cpu()?);
     let sender = world.client(&world.people()[0]);
     happen(sender, &signal, schedule).await?;
     let mut latency = Latency::new();
-    for listener in future::try_join_all(listening).await? {
-        latency.merge(&listener?);
+    while let Some(listener) = listening.join_next().await {
+        latency.merge(&listener??);
     }
     let (took, cpu) = (begin.elapsed(), contender.cpu()?.saturating_sub(cpu));
     let wanted = u64::from(expected) * receivers.len() as u64;
@@ -103,18 +104,18 @@ async fn happen(mut client: Client, signal: &Signal, schedule: Schedule) -> anyh
         }
         return Ok(());
     };
-    let mut sending = Vec::new();
+    let mut sending = JoinSet::new();
     for number in 0..schedule.count {
         tokio::time::sleep_until(schedule.due(number).into()).await;
         let (mut client, room) = (client.again(), room.clone());
         let text = format!("{}/{number}", schedule.salt);
-        sending.push(tokio::spawn(async move {
+        sending.spawn(async move {
             let transaction = text.replace('/', "n");
             client.send(&room, &transaction, &text).await.context("send").map(drop)
-        }));
+        });
     }
-    for sent in future::try_join_all(sending).await? {
-        sent?;
+    while let Some(sent) = sending.join_next().await {
+        sent??;
     }
     Ok(())
 }

@@ -88,6 +88,7 @@ pub(super) fn of(directory: &Path) -> anyhow::Result<String> {
     let mut page = method(&results);
     page.push_str("\n## Beside Synapse\n\n");
     page.push_str(&table(&results));
+    page.push_str(&failures(&results));
     page.push_str("\n## The goals\n\n| what | goal | measured | |\n|---|---|---|---|\n");
     for (what, goal, source) in GOALS {
         page.push_str(&row(what, *goal, find(source, &results, &alone)));
@@ -108,7 +109,17 @@ pub(super) fn of(directory: &Path) -> anyhow::Result<String> {
 
 fn method(results: &Results) -> String {
     let Results {
-        when, commit, processor, cores, load_before, seconds, pairs, members, rooms, ..
+        when,
+        commit,
+        processor,
+        cores,
+        load_before,
+        seconds,
+        pairs,
+        members,
+        rooms,
+        took_seconds,
+        ..
     } = results;
     format!(
         "# Performance\n\n\
@@ -120,7 +131,8 @@ fn method(results: &Results) -> String {
          Meridian with its embedded store; Synapse 1.163 with PostgreSQL 15, `fsync` and \
          `synchronous_commit` on, in one process; limits on rates off in both. Each holds {members} \
          users and {rooms} rooms. For each scenario the servers took turns, {pairs} times {seconds} s \
-         each; a figure is the median, and a ratio is taken pair by pair. CPU is that of all processes \
+         each; a figure is the median, and a ratio is taken pair by pair. All of it took \
+         {took_seconds} s. CPU is that of all processes \
          of a server, the database included, in user and kernel. In closed loops the latency is that of \
          a server which is as busy as it can be; deliveries are timed from the moment that a message \
          was due.\n"
@@ -137,8 +149,7 @@ pub(super) fn table(results: &Results) -> String {
         for (index, server) in results.servers.iter().enumerate() {
             let what = if index == 0 { scenario.what.as_str() } else { "" };
             let figure = |of| scenario.median(index, of).map_or_else(|| "–".to_owned(), number);
-            let missed: u64 =
-                scenario.rounds.iter().filter_map(|round| Some(round.get(index)?.missed)).sum();
+            let missed: u64 = scenario.of_server(index).map(|figures| figures.missed).sum();
             let missed =
                 if missed > 0 { format!(" ({missed} did not arrive)") } else { String::new() };
             let _ = writeln!(
@@ -165,6 +176,16 @@ pub(super) fn table(results: &Results) -> String {
         );
     }
     table
+}
+
+/// What is missing from the table, or rests on fewer slices.
+pub(super) fn failures(results: &Results) -> String {
+    let of = |scenario: &Measured| {
+        let name = scenario.name.clone();
+        scenario.failures.clone().into_iter().map(move |why| format!("- `{name}`: {why}\n"))
+    };
+    let lines: String = results.scenarios.iter().flat_map(of).collect();
+    if lines.is_empty() { lines } else { format!("\nWhat failed or was left out:\n\n{lines}") }
 }
 
 fn spread(scenario: &Measured) -> String {
@@ -234,6 +255,19 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::world::Size;
+
+    #[test]
+    fn what_failed_is_on_the_page() {
+        let size = Size { members: 2, rooms: 1 };
+        let mut results = Results::begin(1, 1, size, Vec::new()).expect("a machine");
+        let mut measured = Measured::new("typing", "a typing notification".to_owned());
+        results.scenarios.push(Measured::new("login", "a login".to_owned()));
+        assert_eq!(failures(&results), "");
+        measured.failures.push("Synapse, slice 2: 500".to_owned());
+        results.scenarios.push(measured);
+        assert!(failures(&results).ends_with("- `typing`: Synapse, slice 2: 500\n"));
+    }
 
     #[test]
     fn a_goal_is_met_missed_or_not_measured() {

@@ -99,10 +99,10 @@ mod tests {
 
     #[test]
     fn the_slower_server_is_further_to_the_right() {
-        let mut scenario = Measured::new("send", "a send & more");
+        let mut scenario = Measured::new("send", "a send & more".to_owned());
         let slow = (1..=9).map(|value| f64::from(value) * 100.0).collect();
         let fast = (1..=9).map(f64::from).collect();
-        scenario.rounds.push(vec![figures(fast), figures(slow)]);
+        scenario.rounds.push(vec![Some(figures(fast)), Some(figures(slow))]);
         let picture = latencies(&scenario, &["A", "B"]).expect("there are latencies");
         assert!(picture.contains("a send &amp; more"));
         let last: Vec<f64> = picture
@@ -116,8 +116,8 @@ mod tests {
 
     #[test]
     fn without_latencies_there_is_no_picture() {
-        let mut scenario = Measured::new("presence", "presence");
-        scenario.rounds.push(vec![figures(Vec::new())]);
+        let mut scenario = Measured::new("presence", "presence".to_owned());
+        scenario.rounds.push(vec![Some(figures(Vec::new()))]);
         assert!(latencies(&scenario, &["A"]).is_none());
     }
 }

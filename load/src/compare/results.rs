@@ -23,6 +23,8 @@ pub(super) struct Results {
     /// In the order of the figures of a round.
     pub(super) servers: Vec<Server>,
     pub(super) scenarios: Vec<Measured>,
+    /// From the start of the servers to the last scenario, people and rooms included.
+    pub(super) took_seconds: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,10 +41,12 @@ pub(super) struct Measured {
     pub(super) name: String,
     pub(super) what: String,
     pub(super) rounds: Vec<Round>,
+    /// Which slices failed or were left out, and why. After a failure the scenario is not repeated.
+    pub(super) failures: Vec<String>,
 }
 
-/// The slices of one round, one per server.
-pub(super) type Round = Vec<Figures>;
+/// The slices of one round, one per server; without figures where the slice failed.
+pub(super) type Round = Vec<Option<Figures>>;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Figures {
@@ -83,6 +87,7 @@ impl Results {
             rooms: size.rooms,
             servers,
             scenarios: Vec::new(),
+            took_seconds: 0,
         })
     }
 }
@@ -105,21 +110,24 @@ impl Server {
 }
 
 impl Measured {
-    pub(super) fn new(name: &str, what: &str) -> Self {
-        Self { name: name.to_owned(), what: what.to_owned(), rounds: Vec::new() }
+    pub(super) fn new(name: &str, what: String) -> Self {
+        Self { name: name.to_owned(), what, rounds: Vec::new(), failures: Vec::new() }
+    }
+
+    /// The figures of a server, one for each of its slices that came to its end.
+    pub(super) fn of_server(&self, server: usize) -> impl Iterator<Item = &Figures> {
+        self.rounds.iter().filter_map(move |round| round.get(server)?.as_ref())
     }
 
     /// The median over the rounds of a figure of a server.
     pub(super) fn median(&self, server: usize, figure: fn(&Figures) -> Option<f64>) -> Option<f64> {
-        let all = self.rounds.iter().filter_map(|round| figure(round.get(server)?));
-        median(all.collect())
+        median(self.of_server(server).filter_map(figure).collect())
     }
 
     /// Milliseconds at each of [`QUANTILES`], the median over the rounds.
     pub(super) fn latencies(&self, server: usize) -> Vec<f64> {
         let at = |index: usize| {
-            let all =
-                self.rounds.iter().filter_map(|round| round.get(server)?.latency_ms.get(index));
+            let all = self.of_server(server).filter_map(|figures| figures.latency_ms.get(index));
             median(all.copied().collect())
         };
         (0..QUANTILES.len()).map_while(at).collect()
@@ -127,7 +135,10 @@ impl Measured {
 
     /// How much more CPU the second server takes than the first, for each pair.
     pub(super) fn ratios(&self) -> Vec<f64> {
-        let pairs = self.rounds.iter().filter_map(|round| Some((round.first()?, round.get(1)?)));
+        let pairs = self
+            .rounds
+            .iter()
+            .filter_map(|round| Some((round.first()?.as_ref()?, round.get(1)?.as_ref()?)));
         pairs
             .filter(|(first, _)| first.cpu_us > 0.0)
             .map(|(first, second)| second.cpu_us / first.cpu_us)
@@ -177,10 +188,12 @@ mod tests {
 
     #[test]
     fn ratios_are_of_the_pairs() {
-        let mut measured = Measured::new("send", "a send");
+        let mut measured = Measured::new("send", "a send".to_owned());
         for (first, second) in [(10.0, 1000.0), (20.0, 1000.0), (10.0, 1500.0)] {
-            measured.rounds.push(vec![figures(first), figures(second)]);
+            measured.rounds.push(vec![Some(figures(first)), Some(figures(second))]);
         }
+        // A slice that failed leaves nothing behind that counts.
+        measured.rounds.push(vec![Some(figures(10.0)), None]);
         assert_eq!(measured.ratios(), [100.0, 50.0, 150.0]);
         assert_eq!(median(measured.ratios()), Some(100.0));
         assert_eq!(measured.median(0, |figures| Some(figures.cpu_us)), Some(10.0));

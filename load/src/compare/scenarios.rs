@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
+use rand::RngExt as _;
+
 use super::{
-    closed::{self, Work, Worker},
+    closed::{self, TEXT, Work, Worker},
     contender::Contender,
     open::{self, Signal},
     world::{WRITERS, World},
@@ -73,14 +76,24 @@ impl Scenario {
     }
 
     /// In a sentence, with what one operation is.
-    pub(super) fn what(self) -> &'static str {
+    pub(super) fn what(self, contenders: &[Contender]) -> String {
+        let every = match self {
+            Self::DeliverToTwo => Contender::tell_two_every,
+            Self::DeliverToAll => Contender::fan_out_every,
+            _ => return self.operation().to_owned(),
+        };
+        let paces = contenders.iter().map(|contender| {
+            format!("every {} ms on {}", every(contender).as_millis(), contender.name)
+        });
+        format!("{}; a message {}", self.operation(), paces.collect::<Vec<_>>().join(", "))
+    }
+
+    fn operation(self) -> &'static str {
         match self {
             Self::SendOneRoom => "a durable send; 16 writers in the room that everybody is in",
             Self::SendManyRooms => "a durable send; 16 writers over all their rooms in turn",
-            Self::DeliverToTwo => "a delivery; 10 messages a second, two members long-poll",
-            Self::DeliverToAll => {
-                "a delivery (a waking sync); a message every 4 s, everybody long-polls"
-            }
+            Self::DeliverToTwo => "a delivery; two members long-poll",
+            Self::DeliverToAll => "a delivery (a waking sync); everybody long-polls",
             Self::NoOpSync => "a sync that has nothing to tell; 8 clients",
             Self::InitialSync => "an initial sync of all rooms; 2 clients",
             Self::SlidingWindow => {
@@ -113,7 +126,7 @@ impl Scenario {
                     .await
             }
             Self::DeliverToTwo => {
-                let signal = Signal::message(&world.parlour, Duration::from_millis(100));
+                let signal = Signal::message(&world.parlour, contender.tell_two_every());
                 open::run(world, contender, time, &people[1..3], signal).await
             }
             Self::DeliverToAll => {
@@ -132,13 +145,12 @@ impl Scenario {
                 closed(workers(world, READERS, |_| Work::Typing(world.hall.clone()))).await
             }
             Self::Receipts => {
-                let newest = world.client(&people[0]).newest(&world.hall).await?;
-                let newest = newest.as_str().unwrap_or_default().to_owned();
-                closed(workers(world, READERS, |_| Work::Receipt {
-                    room: world.hall.clone(),
-                    event: newest.clone(),
-                }))
-                .await
+                let transaction = format!("read{:x}", rand::rng().random::<u64>());
+                let mut sender = world.client(&people[0]);
+                let sent = sender.send(&world.hall, &transaction, TEXT).await;
+                let event = sent.context("send what is read")?;
+                let work = |_| Work::Receipt { room: world.hall.clone(), event: event.clone() };
+                closed(workers(world, READERS, work)).await
             }
             Self::Presence => {
                 let watchers = &people[people.len() - WATCHERS.min(people.len() / 2)..];
