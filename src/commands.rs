@@ -60,6 +60,9 @@ enum Command {
         /// A backup; the data directory if left out.
         file: Option<PathBuf>,
     },
+    /// Write the data out anew without what was overwritten or deleted, and print what each table
+    /// takes on disk. The region must not be running; needs as much free space as the largest table.
+    Compact,
 }
 
 #[derive(Debug, Subcommand)]
@@ -145,6 +148,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Backup { file } => store::backup(&config, &file),
         Command::Restore { file } => store::restore(&config, &file),
         Command::Verify { file } => store::verify(&config, file.as_deref()),
+        Command::Compact => store::compact(&config),
     }
 }
 

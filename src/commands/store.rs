@@ -1,10 +1,11 @@
-//! `meridian backup`, `restore`, `verify`.
+//! `meridian backup`, `restore`, `verify`, `compact`.
 
 use std::path::Path;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use stdx::Rng;
+use storage::Store;
 
 use super::admin::carry_out;
 use crate::{
@@ -63,5 +64,19 @@ pub(super) fn verify(config: &Config, file: Option<&Path>) -> anyhow::Result<()>
     let read = storage::dump::check(file, &mut |now| show(&bar, now.rows, &now.table))?;
     bar.finish_and_clear();
     println!("{}", whole(&read));
+    Ok(())
+}
+
+/// A line for each table, bytes first, and one for all.
+pub(super) fn compact(config: &Config) -> anyhow::Result<()> {
+    let storage = config.storage()?;
+    let store = Store::open(&storage, Rng::from_system().next_u64())
+        .context("the data cannot be compacted; stop the region if it runs")?;
+    let tables = store.compact()?;
+    let tables = tables.with_context(|| format!("{} keeps itself compact", storage.engine))?;
+    for (table, bytes) in tables.iter().filter(|(_, bytes)| **bytes > 0) {
+        println!("{bytes:>14} {table}");
+    }
+    println!("{:>14} in all tables", tables.values().sum::<u64>());
     Ok(())
 }

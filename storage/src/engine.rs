@@ -5,7 +5,7 @@ pub(crate) mod fjall;
 pub(crate) mod memory;
 pub(crate) mod sled;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
 use bytes::Bytes;
 
@@ -79,7 +79,17 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Bytes on disk, for metrics.
     fn disk_bytes(&self) -> u64;
+
+    /// Writes every table out anew, without what was overwritten or deleted, and returns the bytes
+    /// that each takes on disk then. Takes as long as reading and writing everything. `None` where
+    /// an engine has no such thing.
+    fn compact(&self) -> Result<Option<TableBytes>, EngineError> {
+        Ok(None)
+    }
 }
+
+/// Bytes on disk by table.
+pub type TableBytes = BTreeMap<String, u64>;
 
 /// A consistent view, for backup, verification and moving between engines.
 pub trait EngineSnapshot: Send {

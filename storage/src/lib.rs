@@ -34,7 +34,7 @@ pub mod conformance;
 pub mod dump;
 
 pub use batch::{Batch, Condition};
-pub use engine::{Engine, EngineError, EngineKind, EngineSnapshot, KeyRange, Write};
+pub use engine::{Engine, EngineError, EngineKind, EngineSnapshot, KeyRange, TableBytes, Write};
 pub use key::{EncodesAs, Key, KeyError, PrefixOf};
 pub use log::{Consumer, Fact, Follower, Log, LoggedFact, Position, PruneError};
 pub use record::{First, Record, RecordError, Versioned};

@@ -20,7 +20,9 @@ use crate::{
     ahead::ReadAhead,
     ballast::DiskGuard,
     batch::Batch,
-    engine::{Engine, EngineError, EngineKind, EngineSnapshot, KeyRange, directory::Directory},
+    engine::{
+        Engine, EngineError, EngineKind, EngineSnapshot, KeyRange, TableBytes, directory::Directory,
+    },
     key::{EncodesAs, Key, KeyError},
     log::{Log, Position},
     open::{self, Opened},
@@ -373,6 +375,11 @@ impl Store {
 
     pub fn disk_bytes(&self) -> u64 {
         self.shared.engine.disk_bytes()
+    }
+
+    /// See [`Engine::compact`]. Blocks.
+    pub fn compact(&self) -> Result<Option<TableBytes>, EngineError> {
+        self.shared.engine.compact()
     }
 
     /// Stops accepting batches and waits until those submitted are durable. Blocks. Reads go on.

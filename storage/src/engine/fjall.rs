@@ -21,7 +21,7 @@ use fjall::{
 use parking_lot::RwLock;
 
 use self::journal::Journal;
-use super::{Engine, EngineError, EngineSnapshot, KeyRange, Write};
+use super::{Engine, EngineError, EngineSnapshot, KeyRange, TableBytes, Write};
 
 /// Of uncompressed blocks, all tables together. Grows only as far as blocks are read.
 const BLOCK_CACHE_BYTES: u64 = 32 << 20;
@@ -201,6 +201,22 @@ impl Engine for Fjall {
     fn disk_bytes(&self) -> u64 {
         super::bytes_below(&self.path)
     }
+
+    fn compact(&self) -> Result<Option<TableBytes>, EngineError> {
+        let keyspaces = self.keyspaces.read().clone();
+        let all: Vec<_> = keyspaces.values().cloned().collect();
+        if !journal::write_out_memtables(&self.database, &all).map_err(failed)? {
+            return Err(EngineError("memory is not written out in time".to_owned()));
+        }
+        let mut bytes = TableBytes::new();
+        for (name, keyspace) in keyspaces {
+            if keyspace.table_count() > 0 {
+                keyspace.major_compact().map_err(failed)?;
+            }
+            bytes.insert(name, keyspace.disk_space());
+        }
+        Ok(Some(bytes))
+    }
 }
 
 struct FjallSnapshot {
@@ -270,6 +286,38 @@ mod tests {
             drop(fjall);
             assert_eq!(super::Journal::new(directory.path()).bytes(), 0, "round {round}");
         }
+    }
+
+    #[test]
+    fn compacting_forgets_what_was_overwritten_and_keeps_the_rest() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let fjall = Fjall::open_with(directory.path(), 500_000).expect("it is opened");
+        for round in 0..4 {
+            write(&fjall, round);
+        }
+        let random = |number: u32| {
+            let mut state = u64::from(number) + 1;
+            let noise = (0..3000).map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 56) as u8
+            });
+            noise.collect::<Vec<u8>>()
+        };
+        for _ in 0..4 {
+            let row = |number: u32| Write {
+                table: "noise",
+                key: number.to_be_bytes().to_vec().into(),
+                value: Some(random(number).into()),
+            };
+            fjall.apply((0..1000).map(row).collect()).expect("the rows are written");
+        }
+        let bytes = fjall.compact().expect("it compacts").expect("it can");
+        assert_eq!(bytes.keys().collect::<Vec<_>>(), ["noise", "one", "two"]);
+        // Once what cannot be compressed, not four times.
+        assert!((3_000_000..3_300_000).contains(&bytes["noise"]), "{bytes:?}");
+        assert!(bytes["one"] < 300_000, "{bytes:?}");
+        let found = fjall.get("one", &7_u32.to_be_bytes()).expect("read").expect("it is there");
+        assert_eq!(found, vec![3; 3000]);
     }
 
     /// Many small writes while a table is compacted must not fill the queue of fjall's worker: it

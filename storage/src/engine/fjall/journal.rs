@@ -52,19 +52,7 @@ impl Journal {
         if bytes < WORTH_EMPTYING_BYTES {
             return Ok(());
         }
-        // An error here means that a background thread has failed: nothing is certain then.
-        database.persist(PersistMode::SyncAll)?;
-        for keyspace in keyspaces {
-            keyspace.rotate_memtable()?;
-        }
-        for _ in 0..WAITS {
-            if keyspaces.iter().all(|keyspace| keyspace.sealed_memtable_count() == 0) {
-                database.persist(PersistMode::SyncAll)?;
-                self.written_out = true;
-                break;
-            }
-            std::thread::sleep(WAIT);
-        }
+        self.written_out = write_out_memtables(database, keyspaces)?;
         Ok(())
     }
 
@@ -77,6 +65,26 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+/// `false` if that takes too long.
+pub(super) fn write_out_memtables(
+    database: &Database,
+    keyspaces: &[Keyspace],
+) -> fjall::Result<bool> {
+    // An error here means that a background thread has failed: nothing is certain then.
+    database.persist(PersistMode::SyncAll)?;
+    for keyspace in keyspaces {
+        keyspace.rotate_memtable()?;
+    }
+    for _ in 0..WAITS {
+        if keyspaces.iter().all(|keyspace| keyspace.sealed_memtable_count() == 0) {
+            database.persist(PersistMode::SyncAll)?;
+            return Ok(true);
+        }
+        std::thread::sleep(WAIT);
+    }
+    Ok(false)
 }
 
 fn length(file: &Path) -> u64 {
