@@ -16,6 +16,7 @@ mod email_validation;
 mod external_identities;
 mod filters;
 mod identity_servers;
+mod invite_permission;
 mod jwt_login;
 mod login_tokens;
 mod mail;
@@ -56,6 +57,7 @@ pub use identity_servers::{
     IdentityAnswer, IdentityAuth, IdentityError, IdentityFuture, IdentityRequest, IdentityServer,
     IdentityServers, KeptInvite, NewThreepidInvite,
 };
+pub use invite_permission::InvitePermission;
 pub use jsonwebtoken::Algorithm as JwtAlgorithm;
 pub use jwt_login::{JwtIdentity, JwtLoginError};
 pub use mail::{Mail, Mailer, SendMailError};
