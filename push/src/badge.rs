@@ -115,31 +115,37 @@ impl Badges {
         if moved.is_empty() && counted.whole {
             return Ok(());
         }
-        let ignored = self.sync.ignored_users(user).await?;
+        let unwanted = self.sync.unwanted(user).await?;
         let mut look = Vec::new();
         if counted.whole {
             for (room, receipt) in moved {
                 let membership = self.rooms.user_room(user, room).await?;
-                let membership = membership.map(|room| room.membership);
                 look.push((room.clone(), membership, *receipt));
             }
         } else {
             for room in self.rooms.rooms_of(user).await? {
                 let receipt = moved.get(&room.room_id).copied().unwrap_or_default();
-                look.push((room.room_id, Some(room.membership), receipt));
+                look.push((room.room_id.clone(), Some(room), receipt));
             }
         }
         for (room, membership, receipt) in look {
             counted.unread.remove(&room);
             counted.invites.remove(&room);
-            match membership {
-                Some(MembershipState::Join) => {
-                    let unread = self.sync.unread(user, &room, receipt, &ignored).await?;
+            let Some(membership) = membership else { continue };
+            match membership.membership {
+                MembershipState::Join => {
+                    let unread = self.sync.unread(user, &room, receipt, &unwanted.users).await?;
                     if unread > 0 {
                         counted.unread.insert(room, unread);
                     }
                 }
-                Some(MembershipState::Invite) => drop(counted.invites.insert(room)),
+                MembershipState::Invite => {
+                    let event = self.rooms.event_by_id(&membership.event_id).await?;
+                    let sender = event.as_ref().map(|event| event.pdu.sender());
+                    if !unwanted.hides_invite_of(sender) {
+                        counted.invites.insert(room);
+                    }
+                }
                 _ => {}
             }
         }

@@ -5,10 +5,12 @@
 //!
 //! [spec]: https://spec.matrix.org/v1.19/push-gateway-api/#post_matrixpushv1notify
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use rooms::StoredEvent;
 use ruma::{
-    RoomId, UserId,
+    EventId, RoomId, UserId,
     events::room::member::MembershipState,
     push::{Action, Tweak},
 };
@@ -16,17 +18,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 use sync::SyncError;
 
-use crate::{Pusher, follow::JUDGE_LATER, service::Inner, store::NoticeRecord};
+use crate::{
+    Kind, Pusher, follow::JUDGE_LATER, service::Inner, store::NoticeRecord,
+    web_push::PLAINTEXT_BYTES_MAX,
+};
 
-/// A body, and the count that it tells.
+/// A body, and what it says that others have to know.
 pub(crate) struct Notice {
     pub(crate) body: Bytes,
     pub(crate) unread: u64,
+    pub(crate) is_urgent: bool,
 }
 
 #[derive(Serialize)]
 struct Body<'a> {
-    notification: Notification<'a>,
+    notification: &'a Notification<'a>,
 }
 
 #[derive(Default, Serialize)]
@@ -82,6 +88,9 @@ impl<'a> Device<'a> {
     fn of(pusher: &'a Pusher) -> Self {
         let mut data = pusher.data.clone();
         data.remove("url");
+        if pusher.kind == Kind::WebPush {
+            data.remove("auth");
+        }
         Self {
             app_id: &pusher.app_id,
             pushkey: &pusher.pushkey,
@@ -129,17 +138,11 @@ impl Inner {
             let unread = self.badges.count(&pusher.user_id).await?;
             let (counts, devices) = (Counts { unread }, [Device::of(pusher)]);
             let notification = Notification { counts, devices, ..Notification::default() };
-            return Ok(Some(Notice::new(&Body { notification })));
-        };
-        let event = self.rooms.event_by_id(event_id).await?;
-        let Some(event) = event.filter(|event| event.redacted_by.is_none()) else {
-            return Ok(None);
+            return Ok(notification.into_notice(pusher.kind));
         };
         let user = &pusher.user_id;
-        if !self.concerns(user, &record.room_id, &event).await? {
-            return Ok(None);
-        }
-        let Some(actions) = self.actions(user, record, &event).await? else { return Ok(None) };
+        let told = self.still_to_tell(user, record, event_id).await?;
+        let Some((event, actions)) = told else { return Ok(None) };
         let unread = self.badges.count(user).await?;
         let mut notification = Notification {
             event_id: Some(event_id.as_str()),
@@ -152,7 +155,25 @@ impl Inner {
         if !pusher.is_event_id_only() {
             self.describe(user, &event, &mut notification).await?;
         }
-        Ok(Some(Notice::new(&Body { notification })))
+        Ok(notification.into_notice(pusher.kind))
+    }
+
+    /// The event and what it does, if the user is to hear of it and has not.
+    pub(crate) async fn still_to_tell(
+        &self,
+        user: &UserId,
+        record: &NoticeRecord,
+        event_id: &EventId,
+    ) -> Result<Option<(Arc<StoredEvent>, Vec<Action>)>, SyncError> {
+        let event = self.rooms.event_by_id(event_id).await?;
+        let Some(event) = event.filter(|event| event.redacted_by.is_none()) else {
+            return Ok(None);
+        };
+        if !self.concerns(user, &record.room_id, &event).await? {
+            return Ok(None);
+        }
+        let actions = self.actions(user, record, &event).await?;
+        Ok(actions.map(|actions| (event, actions)))
     }
 
     /// `None` if the event does not notify after all.
@@ -190,7 +211,14 @@ impl Inner {
             }
             _ => false,
         };
-        Ok(is_concerned && !self.sync.ignored_users(user).await?.contains(event.pdu.sender()))
+        if !is_concerned {
+            return Ok(false);
+        }
+        let unwanted = self.sync.unwanted(user).await?;
+        Ok(match membership.membership {
+            MembershipState::Invite => !unwanted.hides_invite_of(Some(event.pdu.sender())),
+            _ => !unwanted.users.contains(event.pdu.sender()),
+        })
     }
 
     /// Everything that the specification knows of an event.
@@ -217,7 +245,7 @@ impl Inner {
     }
 
     /// Names, from the room's state, or from what an invite shows of it.
-    async fn known_of(&self, user: &UserId, event: &StoredEvent) -> Result<Known, SyncError> {
+    pub(crate) async fn known_of(&self, user: &UserId, event: &StoredEvent) -> Result<Known, SyncError> {
         let (room, sender) = (event.pdu.room_id(), event.pdu.sender().as_str());
         let mut known = Known::default();
         let view = self.rooms.room(room).await?;
@@ -244,10 +272,10 @@ impl Inner {
 
 /// What a person would call a room and a sender.
 #[derive(Default)]
-struct Known {
-    name: Option<String>,
-    alias: Option<String>,
-    sender_name: Option<String>,
+pub(crate) struct Known {
+    pub(crate) name: Option<String>,
+    pub(crate) alias: Option<String>,
+    pub(crate) sender_name: Option<String>,
 }
 
 /// The parts of state that name something.
@@ -278,9 +306,40 @@ impl Known {
     }
 }
 
-impl Notice {
-    fn new(body: &Body<'_>) -> Self {
-        let json = serde_json::to_vec(body).expect("texts, numbers and JSON are JSON");
-        Self { body: json.into(), unread: body.notification.counts.unread }
+impl Notification<'_> {
+    /// As much of it as the way it goes can carry. `None` if that is nothing.
+    fn into_notice(mut self, kind: Kind) -> Option<Notice> {
+        let bytes_max = match kind {
+            Kind::WebPush => PLAINTEXT_BYTES_MAX,
+            Kind::Http | Kind::Email => usize::MAX,
+        };
+        let cuts: [fn(&mut Self); 4] = [|_| {}, Self::drop_content, Self::keep_ids, Self::drop_data];
+        for cut in cuts {
+            cut(&mut self);
+            let body = Body { notification: &self };
+            let json = serde_json::to_vec(&body).expect("texts, numbers and JSON are JSON");
+            if json.len() <= bytes_max {
+                let is_urgent = self.prio == Some("high");
+                return Some(Notice { body: json.into(), unread: self.counts.unread, is_urgent });
+            }
+        }
+        None
+    }
+
+    fn drop_content(&mut self) {
+        self.content = None;
+    }
+
+    fn keep_ids(&mut self) {
+        let Self { event_id, room_id, prio, .. } = *self;
+        let (counts, devices) =
+            (std::mem::take(&mut self.counts), std::mem::take(&mut self.devices));
+        *self = Self { event_id, room_id, prio, counts, devices, ..Self::default() };
+    }
+
+    fn drop_data(&mut self) {
+        let [device] = &mut self.devices;
+        device.data.clear();
+        device.tweaks.clear();
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use rooms::{StoredEvent, UserRoom};
 use ruma::{OwnedRoomId, OwnedUserId, UserId, events::room::member::MembershipState, push::Action};
 use storage::Position;
-use sync::{RoomRules, SyncError};
+use sync::{RoomRules, SyncError, Unwanted};
 
 use crate::Push;
 
@@ -67,8 +67,8 @@ impl Push {
         &self,
         query: NotificationsQuery<'_>,
     ) -> Result<NotificationsPage, SyncError> {
-        let ignored = self.inner.sync.ignored_users(query.user).await?;
-        let mut walks = self.walks(query).await?;
+        let unwanted = self.inner.sync.unwanted(query.user).await?;
+        let mut walks = self.walks(query, &unwanted).await?;
         let heads = walks.iter().enumerate();
         let heads = heads.filter_map(|(index, walk)| Some((walk.next_at()?, index)));
         let mut heads: BinaryHeap<_> = heads.collect();
@@ -84,7 +84,7 @@ impl Push {
             if !self.is_own_arrival(query.user, &event).await? {
                 heads.extend(walk.next_at().map(|next| (next, index)));
             }
-            page.notifications.extend(self.notification(query, &ignored, walk, event).await?);
+            page.notifications.extend(self.notification(query, &unwanted.users, walk, event).await?);
             let is_full = page.notifications.len() >= query.limit || looked_at >= EVENTS_MAX;
             if is_full && !heads.is_empty() {
                 page.before = Some(position);
@@ -95,7 +95,11 @@ impl Push {
     }
 
     /// The rooms that the user is joined or invited to.
-    async fn walks(&self, query: NotificationsQuery<'_>) -> Result<Vec<Walk<'_>>, SyncError> {
+    async fn walks(
+        &self,
+        query: NotificationsQuery<'_>,
+        unwanted: &Unwanted,
+    ) -> Result<Vec<Walk<'_>>, SyncError> {
         let below = query.before.map_or(Position::MAX, |before| before.saturating_sub(1));
         let mut walks = Vec::new();
         for membership in self.inner.rooms.rooms_of(query.user).await? {
@@ -108,7 +112,7 @@ impl Push {
                     walks.push(walk(VecDeque::new(), newest.min(below)));
                 }
                 MembershipState::Invite if membership.position <= below => {
-                    walks.push(walk(self.invite_of(&membership).await?, 0));
+                    walks.push(walk(self.invite_of(&membership, unwanted).await?, 0));
                 }
                 _ => {}
             }
@@ -119,10 +123,13 @@ impl Push {
     async fn invite_of(
         &self,
         membership: &UserRoom,
+        unwanted: &Unwanted,
     ) -> Result<VecDeque<Arc<StoredEvent>>, SyncError> {
         let event = self.inner.rooms.event_by_id(&membership.event_id).await?;
+        let shown =
+            event.filter(|event| !unwanted.hides_invite_of(Some(event.pdu.sender())));
         // One of a room elsewhere has no place in a timeline.
-        let placed = event.map(|event| {
+        let placed = shown.map(|event| {
             let mut event = StoredEvent::clone(&event);
             event.position = membership.position;
             Arc::new(event)

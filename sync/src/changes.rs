@@ -4,7 +4,7 @@
 //! token is all that a sync without news costs.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -22,6 +22,7 @@ use storage::Position;
 use crate::{
     hub::presence::PresenceNews,
     sliding::facts::Kept,
+    unwanted::Unwanted,
     waiter::{Change, Waiter},
 };
 
@@ -144,8 +145,8 @@ pub(crate) struct UserMark {
     pub(crate) last_used: AtomicU64,
     /// The last to-device message given to each device, until the device confirms it.
     pub(crate) given: Mutex<BTreeMap<OwnedDeviceId, Option<Position>>>,
-    /// Whom the user ignores, and how far their account data was then.
-    pub(crate) ignored: Mutex<Option<(Position, Arc<BTreeSet<OwnedUserId>>)>>,
+    /// What the user does not want to see, and how far their account data was then.
+    pub(crate) unwanted: Mutex<Option<(Position, Arc<Unwanted>)>>,
     /// What their account data says of their rooms.
     pub(crate) facts: Mutex<Kept>,
     waiters: Mutex<SmallVec<[Arc<Waiter>; 2]>>,
@@ -172,7 +173,7 @@ impl UserMark {
             leases: AtomicU64::new(0),
             last_used: AtomicU64::new(0),
             given: Mutex::default(),
-            ignored: Mutex::default(),
+            unwanted: Mutex::default(),
             facts: Mutex::default(),
             waiters: Mutex::default(),
         }

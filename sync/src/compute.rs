@@ -21,6 +21,7 @@ use crate::{
     lazy::ToldMembers,
     sections,
     service::Inner,
+    unwanted::{self, Unwanted},
     v3,
 };
 
@@ -61,7 +62,7 @@ pub(crate) struct Scope<'a> {
     pub(crate) token: Token,
     /// Whether the volatile sequences of `since` are of this run of the process.
     pub(crate) same_boot: bool,
-    pub(crate) ignored: Arc<BTreeSet<OwnedUserId>>,
+    pub(crate) unwanted: Arc<Unwanted>,
     /// Unless the request comes from no device.
     pub(crate) told: Option<ToldMembers>,
 }
@@ -141,7 +142,7 @@ pub(crate) async fn compute(sync: &Inner, query: &Query<'_>) -> Result<Answer, S
         now: changed.now,
         token,
         same_boot,
-        ignored: sections::account_data::ignored_users(sync, query.user).await?,
+        unwanted: unwanted::of(sync, query.user).await?,
         told: query.device.map(|device| sync.lazy.of(&(user_id.clone(), device.to_owned()))),
     };
     if let (None, Some(told)) = (scope.since, &scope.told) {

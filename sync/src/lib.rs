@@ -20,6 +20,7 @@ mod service;
 mod sliding;
 mod token;
 mod unread;
+mod unwanted;
 mod v3;
 mod waiter;
 
@@ -33,4 +34,5 @@ pub use sliding::{
 };
 pub use token::Token;
 pub use unread::{PushRules, RoomRules, Verdict};
+pub use unwanted::Unwanted;
 pub use v3::{StateAfter, V3Request};

@@ -1,21 +1,12 @@
 //! `account_data`: what a user's clients keep here, for the account and for each room.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
-
 use accounts::AccountDataEvent;
-use ruma::{OwnedUserId, RoomId, UserId};
-use serde::{Deserialize, de::IgnoredAny};
-use serde_json::value::RawValue;
+use ruma::RoomId;
 
 use crate::{
     SyncError,
-    changes::UserMark,
     compute::Scope,
     json::{self, Events, Object},
-    service::Inner,
 };
 
 /// Everything that is set, or what changed since the token.
@@ -51,38 +42,4 @@ fn write(event: &AccountDataEvent, out: &mut Vec<u8>) {
     json::text(object.key("type"), &event.event_type);
     object.raw("content", event.content.get().as_bytes());
     object.close();
-}
-
-/// `m.ignored_user_list`, read again only when the user's account data moved.
-pub(crate) async fn ignored_users(
-    sync: &Inner,
-    user: &UserMark,
-) -> Result<Arc<BTreeSet<OwnedUserId>>, SyncError> {
-    let moved = user.account_data.get();
-    let known = user.ignored.lock().clone();
-    if let Some((_, ignored)) = known.filter(|(at, _)| *at == moved) {
-        return Ok(ignored);
-    }
-    let accounts = &sync.sources.accounts;
-    let content = accounts.account_data(&user.user_id, None, "m.ignored_user_list").await?;
-    let ignored = content.map(|content| parse_ignored(&user.user_id, &content));
-    let ignored = Arc::new(ignored.unwrap_or_default());
-    *user.ignored.lock() = Some((moved, Arc::clone(&ignored)));
-    Ok(ignored)
-}
-
-/// What is not a list of users ignores nobody.
-pub(crate) fn parse_ignored(user: &UserId, content: &RawValue) -> BTreeSet<OwnedUserId> {
-    #[derive(Deserialize)]
-    struct Content {
-        ignored_users: BTreeMap<String, IgnoredAny>,
-    }
-    let content = serde_json::from_str::<Content>(content.get());
-    let names = content.map(|content| content.ignored_users).unwrap_or_default();
-    // Nothing may hide a user's own events from them.
-    names
-        .into_keys()
-        .filter_map(|name| OwnedUserId::try_from(name).ok())
-        .filter(|ignored| ignored != user)
-        .collect()
 }

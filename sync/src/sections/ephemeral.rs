@@ -69,7 +69,7 @@ pub(crate) fn write_typing(scope: &Scope<'_>, users: &[OwnedUserId], out: &mut V
 }
 
 fn shows_sender(scope: &Scope<'_>, user: &UserId) -> bool {
-    scope.filter.ephemeral.wants_sender(user) && !scope.ignored.contains(user)
+    scope.filter.ephemeral.wants_sender(user) && !scope.unwanted.users.contains(user)
 }
 
 /// `since` is 0 for a room that the client does not know.

@@ -119,7 +119,7 @@ async fn everybody(
 }
 
 fn shows(scope: &Scope<'_>, user: &UserId) -> bool {
-    scope.filter.presence.wants_sender(user) && !scope.ignored.contains(user)
+    scope.filter.presence.wants_sender(user) && !scope.unwanted.users.contains(user)
 }
 
 fn write_if_there(scope: &Scope<'_>, user: &UserId, events: &mut Events) {

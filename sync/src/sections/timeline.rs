@@ -199,13 +199,13 @@ impl Timeline {
 /// Whether an event can change what is unread: one's own, and those of ignored users, cannot.
 fn may_count(scope: &Scope<'_>, event: &StoredEvent) -> bool {
     let sender = event.pdu.sender();
-    sender != scope.user && !scope.ignored.contains(sender)
+    sender != scope.user && !scope.unwanted.users.contains(sender)
 }
 
 fn wants(scope: &Scope<'_>, room: &RoomId, event: &StoredEvent) -> bool {
     let (filter, pdu) = (&scope.filter.timeline, &event.pdu);
     // "Servers must still send state events sent by ignored users to clients."
-    let ignored = !pdu.is_state() && scope.ignored.contains(pdu.sender());
+    let ignored = !pdu.is_state() && scope.unwanted.users.contains(pdu.sender());
     !ignored
         && filter.wants_room(room)
         && filter.wants(pdu.event_type(), pdu.sender(), || pdu.content_str())

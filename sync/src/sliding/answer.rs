@@ -23,8 +23,8 @@ use crate::{
     compute::Scope,
     json::{self, Events, Map, Object},
     lazy::{At, ToldMembers},
-    sections::account_data,
     service::Inner,
+    unwanted,
 };
 
 /// What is asked.
@@ -117,14 +117,14 @@ pub(crate) async fn compute(sync: &Inner, ask: &Ask<'_>) -> Result<Answer, SyncE
         now: snapshot.now,
         token: sync.token_at(snapshot.now, since),
         same_boot: since.is_some_and(|since| since.boot == sync.boot),
-        ignored: account_data::ignored_users(sync, ask.user).await?,
+        unwanted: unwanted::of(sync, ask.user).await?,
         told: None,
     };
     let with_tags = ask.body.lists.values().any(|list| list.filters.ask_for_tags());
     let facts = UserFacts::load(sync, ask.user, with_tags).await?;
     let state = &ask.start.state;
     let mut listed = std::mem::take(&mut snapshot.entries);
-    let others = lists::visible(sync, &facts, &base.ignored, state, ask.body, &mut listed).await?;
+    let others = lists::visible(sync, &facts, &base.unwanted, state, ask.body, &mut listed).await?;
     let selection = lists::select(sync, &facts, ask.body, &listed, &others).await?;
     let context = Context {
         sync,

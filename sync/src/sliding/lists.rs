@@ -1,11 +1,11 @@
 //! Which rooms a request is about: the windows of its lists, and its subscriptions.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
-use ruma::{OwnedRoomId, OwnedUserId};
+use ruma::OwnedRoomId;
 use smallvec::SmallVec;
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     standing,
     state::State,
 };
-use crate::{SyncError, service::Inner};
+use crate::{SyncError, Unwanted, service::Inner};
 
 /// What a list came to.
 pub(crate) struct ListResult {
@@ -46,7 +46,7 @@ pub(crate) struct Selection<'a> {
 pub(crate) async fn visible(
     sync: &Inner,
     facts: &UserFacts<'_>,
-    ignored: &BTreeSet<OwnedUserId>,
+    unwanted: &Unwanted,
     state: &State,
     body: &SlidingBody,
     entries: &mut Vec<Entry>,
@@ -60,8 +60,7 @@ pub(crate) async fn visible(
         let Some(standing) = standing::of(sync, facts.user, &entry).await? else { continue };
         let was_told = state.rooms.contains_key(&entry.room_id);
         if !entry.is_gone() {
-            // "Servers must not send room invites from ignored users to clients."
-            if !standing.sender.as_ref().is_some_and(|sender| ignored.contains(sender)) {
+            if !(entry.is_invite() && unwanted.hides_invite_of(standing.sender.as_deref())) {
                 listed.push(entry);
             }
             continue;

@@ -265,7 +265,7 @@ impl Room<'_> {
         let own_receipt = self.selected.entry.membership.own_receipt;
         let unread = &scope.sync.unread;
         let now = scope.now.durable;
-        let unread = unread.count(scope.user, self.id(), own_receipt, now, &scope.ignored).await?;
+        let unread = unread.count(scope.user, self.id(), own_receipt, now, &scope.unwanted.users).await?;
         result.unread = Some(unread.total());
         if own_receipt <= before.position() {
             return Ok(false);

@@ -7,7 +7,7 @@ use ruma::{OwnedUserId, RoomId, UserId};
 use storage::Position;
 
 use super::{PushRules, Read, thread};
-use crate::{Sync, SyncError, sections::account_data};
+use crate::{Sync, SyncError, Unwanted};
 
 impl Sync {
     pub fn push_rules(&self) -> &PushRules {
@@ -47,9 +47,7 @@ impl Sync {
         Ok(counted.sent.covers(&thread, event.position))
     }
 
-    pub async fn ignored_users(&self, user: &UserId) -> Result<BTreeSet<OwnedUserId>, SyncError> {
-        let accounts = &self.inner.sources.accounts;
-        let content = accounts.account_data(user, None, "m.ignored_user_list").await?;
-        Ok(content.map(|content| account_data::parse_ignored(user, &content)).unwrap_or_default())
+    pub async fn unwanted(&self, user: &UserId) -> Result<Unwanted, SyncError> {
+        Unwanted::load(&self.inner.sources.accounts, user).await
     }
 }

@@ -16,8 +16,7 @@ pub(crate) async fn invited(
 ) -> Result<(), SyncError> {
     let Some(invite) = still(scope, room, &MembershipState::Invite).await? else { return Ok(()) };
     let event = scope.sync.sources.rooms.event_by_id(&invite.event_id).await?;
-    // "Servers must not send room invites from ignored users to clients."
-    if event.is_some_and(|event| scope.ignored.contains(event.pdu.sender())) {
+    if scope.unwanted.hides_invite_of(event.as_ref().map(|event| event.pdu.sender())) {
         return Ok(());
     }
     write(scope, &invite, "invite_state", &mut sections.invite).await

@@ -218,7 +218,7 @@ async fn room_account_data(
 async fn unread(scope: &Scope<'_>, room: &Picked) -> Result<Unread, SyncError> {
     let own_receipt = room.membership.own_receipt;
     let (unread, now) = (&scope.sync.unread, scope.now.durable);
-    unread.count(scope.user, &room.room_id, own_receipt, now, &scope.ignored).await
+    unread.count(scope.user, &room.room_id, own_receipt, now, &scope.unwanted.users).await
 }
 
 /// "A count change alone makes the room appear": the user read something elsewhere, or an event
