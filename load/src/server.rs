@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use http::Method;
 
@@ -54,17 +54,8 @@ impl Plan {
         let ticks_per_second = ticks_per_second()?;
         let log = OpenOptions::new().create(true).append(true).open(self.log())?;
         let begin = Instant::now();
-        let child = Command::new(&self.binary)
-            .arg("serve")
-            .current_dir(&self.directory)
-            .env("MERIDIAN_DATA_DIR", self.data())
-            .env("MERIDIAN_LISTEN", self.address.to_string())
-            .env("MERIDIAN_SERVER_NAME", "load.test")
-            .env("MERIDIAN_STORAGE__ENGINE", &self.engine)
-            .env("MERIDIAN_RATE_LIMITS__ENABLED", "false")
-            .env("MERIDIAN_REGISTRATION__ENABLED", "true")
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
+        let child = self
+            .command("serve")
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
@@ -80,6 +71,30 @@ impl Plan {
             tokio::time::sleep(POLL).await;
         }
         Ok((server, begin.elapsed()))
+    }
+
+    fn command(&self, subcommand: &str) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .arg(subcommand)
+            .current_dir(&self.directory)
+            .env("MERIDIAN_DATA_DIR", self.data())
+            .env("MERIDIAN_LISTEN", self.address.to_string())
+            .env("MERIDIAN_SERVER_NAME", "load.test")
+            .env("MERIDIAN_STORAGE__ENGINE", &self.engine)
+            .env("MERIDIAN_RATE_LIMITS__ENABLED", "false")
+            .env("MERIDIAN_REGISTRATION__ENABLED", "true")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs another command over the same data, while no server does, and returns what it prints.
+    pub(crate) fn run(&self, subcommand: &str) -> anyhow::Result<String> {
+        let output = self.command(subcommand).output().context(subcommand.to_owned())?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{subcommand}: {complaint}");
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     async fn answers(&self) -> bool {

@@ -71,7 +71,7 @@ const GOALS: &[(&str, Goal, Source)] = &[
     ("first sliding window, CPU", Goal::AtMost(2000.0, "us"), Source::Cpu("sliding-window")),
     ("start, empty", Goal::AtMost(25.0, "ms"), Source::Alone("start-up, empty store")),
     ("memory at rest", Goal::AtMost(10.0, "MiB"), Source::MemoryEmpty),
-    ("disk an event", Goal::AtMost(400.0, "B"), Source::Alone("disk per event")),
+    ("disk an event", Goal::AtMost(400.0, "B"), Source::Alone("disk per event, compacted")),
 ];
 
 /// The page of the results in a directory: `compare.json`, and `bench.json`, `notes.md` if they are
