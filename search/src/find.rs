@@ -12,9 +12,9 @@ use crate::{Error, Keys, Search, merge::Merge, store::Place, text, words::Term};
 
 /// Rooms of the one who searches that are searched.
 const ROOMS_MAX: usize = 2000;
-/// Rows of the index that are looked at for one answer. A page can end before its limit, and the
-/// next goes on.
-const SCANNED: usize = 3000;
+/// Segments of the index that are looked into for one answer. A page can end before its limit, and
+/// the next goes on.
+const OPENED_MAX: usize = 3000;
 /// Events that are read for one answer.
 const EVENTS_MAX: usize = 500;
 /// The newest results, of which the best are found.
@@ -95,35 +95,25 @@ impl Search {
         limit: usize,
     ) -> Result<Walked, Error> {
         let rooms = self.rooms_of(query).await?;
-        let [first, others @ ..] = term.words() else {
-            return Ok(Walked { hits: Vec::new(), at: None, further: 0 });
-        };
-        let mut merge = Merge::begin(&self.inner.store, first, rooms, before).await?;
+        let mut merge = Merge::begin(&self.inner.store, term.words(), rooms, before).await?;
         let mut hits = Vec::new();
-        let (mut scanned, mut read, mut at) = (0, 0, None);
-        while hits.len() < limit && scanned < SCANNED && read < EVENTS_MAX {
-            let Some((room, place)) = merge.next().await? else { break };
-            scanned += 1;
-            at = Some(place);
-            if !self.has_all(room, others, place).await? {
-                continue;
-            }
-            read += 1;
+        let (mut read, mut at) = (0, None);
+        while hits.len() < limit && read < EVENTS_MAX {
+            let Some((room, place)) = merge.next(OPENED_MAX).await? else {
+                at = merge.bound().map(|bound| {
+                    let last = at.or(before);
+                    last.map_or(bound.next(), |last| last.min(bound.next()))
+                });
+                break;
+            };
+            (read, at) = (read + 1, Some(place));
             if let Some(hit) = self.hit(query, term, room, place).await? {
                 hits.push((place, hit));
             }
         }
-        let further = merge.waiting();
-        Ok(Walked { hits, at: at.filter(|_| further > 0), further })
-    }
-
-    async fn has_all(&self, room: &RoomId, words: &[String], at: Place) -> Result<bool, Error> {
-        for word in words {
-            if !self.inner.store.has(room, word, at).await? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        // A page that comes no further than the one before it is the last.
+        let more = merge.bound().is_some() && at != before;
+        Ok(Walked { hits, at: at.filter(|_| more), further: merge.waiting() })
     }
 
     /// The index may be a moment behind, and knows nothing of who may see what.

@@ -9,7 +9,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Error, Search,
-    store::{Place, SearchStore},
+    index::Tails,
+    store::{Place, Said},
     text, words,
 };
 
@@ -17,8 +18,8 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(1);
 /// What is said within this time is written at once: each write costs a flush.
 const GATHERING: Duration = Duration::from_millis(500);
-/// Events that are written at once.
-const EVENTS_MAX: usize = 64;
+/// Events that are gathered. Those of one read of the log can be more, which is bounded by itself.
+const EVENTS_MAX: usize = 1000;
 /// Positions of the log after which the place in it is written, whatever was said. Far fewer than
 /// those after which a consumer of the log does so of itself, without regard to what is gathered.
 const POSITIONS_MAX: u64 = 5000;
@@ -50,26 +51,41 @@ fn news(logged: &LoggedFact) -> Option<News> {
 /// What is not written yet.
 #[derive(Default)]
 struct Gathered {
-    put: BTreeMap<(OwnedRoomId, Place), Vec<String>>,
-    taken_out: Vec<(OwnedRoomId, Place)>,
+    put: BTreeMap<OwnedRoomId, BTreeMap<Place, String>>,
+    taken_out: BTreeMap<OwnedRoomId, Vec<Place>>,
+    events: usize,
     /// The last fact that this follows from.
     last: Position,
 }
 
 impl Gathered {
     fn is_empty(&self) -> bool {
-        self.put.is_empty() && self.taken_out.is_empty()
+        self.events == 0
     }
 
     fn is_full(&self) -> bool {
-        self.put.len() + self.taken_out.len() >= EVENTS_MAX
+        self.events >= EVENTS_MAX
     }
 
     /// An event that was redacted meanwhile has nothing left to be found by.
     fn add(&mut self, event: &StoredEvent) {
         let Some(text) = text::of_event(event) else { return };
-        let key = (event.pdu.room_id().to_owned(), Place::of(event));
-        self.put.insert(key, words::of_text(&text).into_keys().collect());
+        let words: Vec<String> = words::of_text(&text).into_keys().collect();
+        if words.is_empty() {
+            return;
+        }
+        let room = self.put.entry(event.pdu.room_id().to_owned()).or_default();
+        room.insert(Place::of(event), words.join(" "));
+        self.events += 1;
+    }
+
+    /// It may have been written before, or not yet.
+    fn take_out(&mut self, room: OwnedRoomId, place: Place) {
+        if let Some(put) = self.put.get_mut(&room) {
+            put.remove(&place);
+        }
+        self.taken_out.entry(room).or_default().push(place);
+        self.events += 1;
     }
 }
 
@@ -82,6 +98,7 @@ impl Search {
         async move {
             // Where it stands in the log at first is known by writing it.
             let mut written = None;
+            let mut tails = Tails::default();
             let mut gathered = Gathered::default();
             while let Some(facts) = log.next().await {
                 let until = Instant::now() + GATHERING;
@@ -93,7 +110,7 @@ impl Search {
                     self.gather(&mut gathered, &more).await;
                 }
                 if !gathered.is_empty() || !is_near(gathered.last) {
-                    log.commit(self.insist_on_batch(&gathered).await).await;
+                    log.commit(self.insist_on_batch(&mut tails, &gathered).await).await;
                     written = Some(gathered.last);
                     gathered = Gathered::default();
                 }
@@ -101,12 +118,10 @@ impl Search {
         }
     }
 
-    /// Where much was said at once, it is written on the way; if the process ends before the rest is,
-    /// it is written again.
     async fn gather(&self, gathered: &mut Gathered, facts: &[LoggedFact]) {
         for logged in facts {
             while let Err(error) = self.take(gathered, logged).await {
-                tracing::error!(%error, "the search index cannot be read or written");
+                tracing::error!(%error, "the search index cannot be read");
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -114,10 +129,6 @@ impl Search {
 
     /// What is noted is what the events say now, so the same facts again change nothing.
     async fn take(&self, gathered: &mut Gathered, logged: &LoggedFact) -> Result<(), Error> {
-        if gathered.is_full() {
-            self.inner.store.commit(self.batch(gathered).await?).await?;
-            *gathered = Gathered::default();
-        }
         gathered.last = logged.position;
         let (rooms, news) = (&self.inner.rooms, news(logged));
         let Ok(room) = RoomId::parse(&*logged.fact.subject) else { return Ok(()) };
@@ -140,30 +151,42 @@ impl Search {
         target: &EventId,
     ) -> Result<(), Error> {
         let event = self.inner.rooms.event_by_id(target).await?;
-        let Some(event) = event.filter(|event| event.pdu.room_id() == room) else { return Ok(()) };
-        let key = (room, Place::of(&event));
-        gathered.put.remove(&key);
-        gathered.taken_out.push(key);
+        let Some(event) = event.filter(|event| {
+            event.pdu.room_id() == room && text::is_searched(event.pdu.event_type())
+        }) else {
+            return Ok(());
+        };
+        gathered.take_out(room, Place::of(&event));
         Ok(())
     }
 
-    async fn batch(&self, gathered: &Gathered) -> Result<Batch, Error> {
-        let mut batch = Batch::new();
-        for ((room, place), words) in &gathered.put {
-            SearchStore::put(&mut batch, room, *place, words);
+    /// What is taken out is written before: what was put in may go into other segments with the rest.
+    async fn batch(&self, tails: &mut Tails, gathered: &Gathered) -> Result<Batch, Error> {
+        let store = &self.inner.store;
+        let mut gone = Batch::new();
+        for (room, places) in &gathered.taken_out {
+            store.take_out_all(&mut gone, room, places).await?;
         }
-        for (room, place) in &gathered.taken_out {
-            self.inner.store.take_out(&mut batch, room, *place).await?;
+        if !gone.is_empty() {
+            store.commit(gone).await?;
+        }
+        let mut batch = Batch::new();
+        for (room, said) in &gathered.put {
+            let said =
+                said.iter().map(|(place, words)| Said { place: *place, words: words.clone() });
+            store.put(&mut batch, tails, room, said.collect()).await?;
         }
         Ok(batch)
     }
 
-    async fn insist_on_batch(&self, gathered: &Gathered) -> Batch {
+    async fn insist_on_batch(&self, tails: &mut Tails, gathered: &Gathered) -> Batch {
         loop {
-            match self.batch(gathered).await {
+            match self.batch(tails, gathered).await {
                 Ok(batch) => return batch,
-                Err(error) => tracing::error!(%error, "the search index cannot be read"),
+                Err(error) => tracing::error!(%error, "the search index cannot be read or written"),
             }
+            // What was counted may not be written.
+            *tails = Tails::default();
             tokio::time::sleep(PAUSE).await;
         }
     }

@@ -5,10 +5,13 @@ use ruma::RoomId;
 use serde::{Deserialize, Serialize};
 use storage::{Batch, First, Range, Store, Table, Versioned};
 
-use crate::Error;
+use crate::{
+    Error,
+    lists::{Block, Lists},
+};
 
 /// Where an event stands among those of all rooms: by the time that its sender gave it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
     /// Milliseconds since 1970.
     pub time: u64,
@@ -21,20 +24,38 @@ impl Place {
         Self { time: event.pdu.origin_server_ts(), position: event.position }
     }
 
-    fn key(self) -> (u64, u64) {
-        (self.time, self.position)
+    /// The least that is greater.
+    pub(crate) fn next(self) -> Self {
+        Self { position: self.position.saturating_add(1), ..self }
     }
 }
 
-/// The words by which an event is found, so that it can be taken out once it does not say any more
-/// what it said.
+/// An event that is in no segment yet.
 #[derive(Debug, Serialize, Deserialize)]
-struct IndexedRecord {
-    /// With spaces between them.
+struct TailRecord {
+    time: u64,
+    /// Each once, with spaces between them.
     words: String,
 }
 
-impl Versioned for IndexedRecord {
+impl Versioned for TailRecord {
+    const VERSION: u8 = 1;
+    type Previous = First;
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SegmentRecord {
+    events: u32,
+    oldest: Place,
+    newest: Place,
+}
+
+impl Versioned for SegmentRecord {
+    const VERSION: u8 = 1;
+    type Previous = First;
+}
+
+impl Versioned for Block {
     const VERSION: u8 = 1;
     type Previous = First;
 }
@@ -54,17 +75,34 @@ macro_rules! table {
 }
 
 table! {
-    /// Room and word | time, position.
-    Postings = "search_postings" [String | (u64, u64)] ()
+    /// Room | position.
+    Tail = "search_tail" [String | u64] TailRecord
 }
 table! {
-    /// Room | position.
-    Indexed = "search_indexed" [String | u64] IndexedRecord
+    /// Room | number.
+    Segments = "search_segments" [String | u64] SegmentRecord
+}
+table! {
+    /// Room, number of the segment | first word, number of the row of that word.
+    Blocks = "search_blocks" [(String, u64) | (String, u32)] Block
 }
 
-/// No room id has a space.
-fn partition(room: &RoomId, word: &str) -> String {
-    format!("{room} {word}")
+/// The words of an event of a room's tail.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) place: Place,
+    /// Each once, with spaces between them.
+    pub(crate) words: String,
+}
+
+/// A run of a room's events, in the order in which they became known, and what of them is known
+/// without looking into it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment {
+    pub(crate) number: u64,
+    pub(crate) events: u32,
+    pub(crate) oldest: Place,
+    pub(crate) newest: Place,
 }
 
 #[derive(Clone, Debug)]
@@ -76,51 +114,98 @@ impl SearchStore {
         Ok(())
     }
 
-    pub(crate) fn put(batch: &mut Batch, room: &RoomId, place: Place, words: &[String]) {
-        for word in words {
-            batch.derive_put::<Postings>(&partition(room, word), place.key(), &());
-        }
-        let record = IndexedRecord { words: words.join(" ") };
-        batch.derive_put::<Indexed>(room, place.position, &record);
+    pub(crate) async fn tail(&self, room: &RoomId) -> Result<Vec<Said>, Error> {
+        let rows = self.0.scan::<Tail>(room, Range::all()).await?.into_iter();
+        let said = rows.map(|row| Said {
+            place: Place { time: row.value.time, position: row.sort },
+            words: row.value.words,
+        });
+        Ok(said.collect())
     }
 
-    /// Takes an event out of the index, if it is there.
+    pub(crate) fn put_tail(batch: &mut Batch, room: &RoomId, said: &Said) {
+        let record = TailRecord { time: said.place.time, words: said.words.clone() };
+        batch.derive_put::<Tail>(room, said.place.position, &record);
+    }
+
+    pub(crate) fn delete_tail(batch: &mut Batch, room: &RoomId, place: Place) {
+        batch.derive_delete::<Tail>(room, place.position);
+    }
+
+    /// In the order in which they were made.
+    pub(crate) async fn segments(&self, room: &RoomId) -> Result<Vec<Segment>, Error> {
+        let rows = self.0.scan::<Segments>(room, Range::all()).await?.into_iter();
+        let segment = rows.map(|row| {
+            let SegmentRecord { events, oldest, newest } = row.value;
+            Segment { number: row.sort, events, oldest, newest }
+        });
+        Ok(segment.collect())
+    }
+
+    pub(crate) async fn has_segment(&self, room: &RoomId, number: u64) -> Result<bool, Error> {
+        Ok(self.0.get::<Segments>(room, number).await?.is_some())
+    }
+
+    pub(crate) fn put_segment(batch: &mut Batch, room: &RoomId, segment: Segment, lists: Lists) {
+        let Segment { number, events, oldest, newest } = segment;
+        batch.derive_put::<Segments>(room, number, &SegmentRecord { events, oldest, newest });
+        for ((word, part), block) in lists.into_blocks() {
+            batch.derive_put::<Blocks>((room, number), (&word, part), &block);
+        }
+    }
+
+    /// Puts all of a segment into the lists, and deletes it.
+    pub(crate) async fn take_segment(
+        &self,
+        batch: &mut Batch,
+        room: &RoomId,
+        number: u64,
+        lists: &mut Lists,
+    ) -> Result<(), Error> {
+        batch.derive_delete::<Segments>(room, number);
+        for row in self.0.scan::<Blocks>((room, number), Range::all()).await? {
+            batch.derive_delete::<Blocks>((room, number), (&row.sort.0, row.sort.1));
+            lists.add_block(row.value);
+        }
+        Ok(())
+    }
+
+    /// Takes events out of a segment. A block keeps its key, which is no later than its first word.
     pub(crate) async fn take_out(
         &self,
         batch: &mut Batch,
         room: &RoomId,
-        place: Place,
+        number: u64,
+        gone: &[Place],
     ) -> Result<(), Error> {
-        let Some(indexed) = self.0.get::<Indexed>(room, place.position).await? else {
-            return Ok(());
-        };
-        for word in indexed.words.split(' ') {
-            batch.derive_delete::<Postings>(&partition(room, word), place.key());
+        for row in self.0.scan::<Blocks>((room, number), Range::all()).await? {
+            let ((word, part), mut block) = (row.sort, row.value);
+            if !block.take_out(gone) {
+                continue;
+            }
+            if block.is_empty() {
+                batch.derive_delete::<Blocks>((room, number), (&word, part));
+            } else {
+                batch.derive_put::<Blocks>((room, number), (&word, part), &block);
+            }
         }
-        batch.derive_delete::<Indexed>(room, place.position);
         Ok(())
     }
 
-    /// Where the events of a room are that have the word, newest first.
+    /// The places of a word in a segment, oldest first.
     pub(crate) async fn places(
         &self,
         room: &RoomId,
+        number: u64,
         word: &str,
-        before: Option<Place>,
-        limit: usize,
     ) -> Result<Vec<Place>, Error> {
-        let range = match before {
-            Some(before) => Range::all().before(before.key()),
-            None => Range::all(),
-        };
-        let range = range.reversed().limit(limit);
-        let rows = self.0.scan::<Postings>(&partition(room, word), range).await?.into_iter();
-        Ok(rows.map(|row| Place { time: row.sort.0, position: row.sort.1 }).collect())
-    }
-
-    /// Whether the event at that place has the word.
-    pub(crate) async fn has(&self, room: &RoomId, word: &str, place: Place) -> Result<bool, Error> {
-        let row = self.0.get::<Postings>(&partition(room, word), place.key()).await?;
-        Ok(row.is_some())
+        let up_to = Range::all().up_to((word, u32::MAX)).reversed().limit(1);
+        let rows = self.0.scan::<Blocks>((room, number), up_to).await?;
+        let Some(row) = rows.into_iter().next() else { return Ok(Vec::new()) };
+        if row.sort.0 != word || row.sort.1 == 0 {
+            return Ok(row.value.places(word));
+        }
+        let parts = self.0.scan::<Blocks>((room, number), Range::prefix((word,))).await?;
+        Ok(parts.iter().flat_map(|row| row.value.places(word)).collect())
     }
 }
