@@ -14,7 +14,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use ruma::{EventId, OwnedEventId, UserId};
 
-pub(crate) use self::{create::Create, selection::auth_keys};
+pub(crate) use self::{create::Create, power_levels::Levels, selection::auth_keys};
 pub use self::{
     power_levels::{Level, PowerLevels},
     selection::auth_events_for,

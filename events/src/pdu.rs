@@ -1,7 +1,10 @@
 //! An event of accepted format, in its federation form: immutable bytes and the fields that rules
 //! look at.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use base64::Engine as _;
 use bytes::Bytes;
@@ -16,6 +19,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     FormatError, MAX_PDU_BYTES, RoomVersion,
+    auth::Levels,
     canonical::{JsonError, MAX_LEVELS, Numbers, Object, ObjectWriter, Value, parse_within},
     format::Fields,
     hash::{BASE64, BASE64_URL, reference_hash},
@@ -44,6 +48,8 @@ pub struct Pdu {
     rejected: bool,
     json: Bytes,
     content: Range<usize>,
+    /// Of an `m.room.power_levels` event, once somebody asked: every event of its room is judged by them.
+    levels: OnceLock<Arc<Levels>>,
 }
 
 impl Pdu {
@@ -114,6 +120,7 @@ impl Pdu {
             rejected: false,
             json,
             content,
+            levels: OnceLock::new(),
         })
     }
 
@@ -219,7 +226,8 @@ impl Pdu {
         let event = parse_object(text);
         let (json, content) = write_pdu(&event);
         let redacts = Fields::read(&event, version).ok().and_then(|fields| fields.redacts);
-        Self { json: json.into(), content, redacts, ..self.clone() }
+        let levels = OnceLock::new();
+        Self { json: json.into(), content, redacts, levels, ..self.clone() }
     }
 
     /// Whether the event failed the authorisation rules on receipt.
@@ -231,6 +239,11 @@ impl Pdu {
     /// event.
     pub fn into_rejected(self) -> Self {
         Self { rejected: true, ..self }
+    }
+
+    /// The content as that of an `m.room.power_levels` event of its room, read once.
+    pub(crate) fn levels(&self, version: &RoomVersion) -> &Arc<Levels> {
+        self.levels.get_or_init(|| Arc::new(Levels::read(version, &self.content_object())))
     }
 
     pub(crate) fn to_object(&self) -> Object<'_> {

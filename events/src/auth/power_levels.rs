@@ -3,7 +3,7 @@
 //! Reading what is in force is lenient, since a malformed entry that once got into the state must
 //! not lock the room; a new event is judged by what its version allows.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ruma::{OwnedUserId, UserId};
 
@@ -33,7 +33,7 @@ fn default_of(field: &str) -> i64 {
 /// The levels in force in a room.
 #[derive(Clone, Debug)]
 pub struct PowerLevels {
-    content: Levels,
+    content: Arc<Levels>,
     creators: Vec<OwnedUserId>,
     creators_are_infinite: bool,
     from_event: bool,
@@ -51,11 +51,9 @@ impl PowerLevels {
         power_levels: Option<&Pdu>,
     ) -> Self {
         let creators = create.map(|create| Create::read(version, create).creators());
-        let content = power_levels
-            .map(|event| Levels::read(version, &event.content_object()))
-            .unwrap_or_default();
+        let content = power_levels.map(|event| Arc::clone(event.levels(version)));
         Self {
-            content,
+            content: content.unwrap_or_default(),
             creators: creators.unwrap_or_default(),
             creators_are_infinite: version.creators_have_infinite_power(),
             from_event: power_levels.is_some(),
@@ -130,7 +128,7 @@ impl PowerLevels {
 
 /// The content of an `m.room.power_levels` event, as far as it can be read.
 #[derive(Clone, Debug, Default)]
-struct Levels {
+pub(crate) struct Levels {
     fields: BTreeMap<&'static str, i64>,
     users: BTreeMap<String, i64>,
     events: BTreeMap<String, i64>,
@@ -142,7 +140,7 @@ struct Levels {
 }
 
 impl Levels {
-    fn read(version: &RoomVersion, content: &Object<'_>) -> Self {
+    pub(crate) fn read(version: &RoomVersion, content: &Object<'_>) -> Self {
         let mut levels = Self::default();
         for field in FIELDS {
             let Some(value) = content.get(field) else { continue };
@@ -214,7 +212,7 @@ fn level_of_string(text: &str) -> Option<i64> {
 
 /// Rule 10.
 pub(crate) fn check_change(version: &RoomVersion, pdu: &Pdu, current: &PowerLevels) -> Verdict {
-    let new = Levels::read(version, &pdu.content_object());
+    let new = pdu.levels(version);
     if let Some(reason) = &new.malformed_users {
         return Err(forbidden(reason));
     }
@@ -232,11 +230,11 @@ pub(crate) fn check_change(version: &RoomVersion, pdu: &Pdu, current: &PowerLeve
         return Ok(());
     }
     // Before version 10 no rule asks for these to be levels; but what is not one has no order.
-    if let Some(reason) = new.malformed {
+    if let Some(reason) = &new.malformed {
         return Err(forbidden(reason));
     }
-    check_changed_fields(pdu, &new, current)?;
-    check_changed_maps(version, pdu, &new, current)
+    check_changed_fields(pdu, new, current)?;
+    check_changed_maps(version, pdu, new, current)
 }
 
 fn check_changed_fields(pdu: &Pdu, new: &Levels, current: &PowerLevels) -> Verdict {
