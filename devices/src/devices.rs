@@ -62,6 +62,9 @@ pub enum DeviceError {
     Invalid(&'static str),
     #[error("there are {DEVICES_MAX} devices already: log some of them out")]
     TooMany,
+    /// "The requested device ID is the same as a cross-signing key ID": M_FORBIDDEN.
+    #[error("a cross-signing key has the name of the device")]
+    IsSigningKey,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -114,6 +117,9 @@ impl Devices {
             if inner.store.latest(user_id, &device_id).await?.is_some() {
                 None
             } else {
+                if self.is_signing_key(user_id, &device_id).await? {
+                    return Err(DeviceError::IsSigningKey);
+                }
                 let device = Device {
                     device_id: device_id.clone(),
                     display_name: display_name.map(str::to_owned),

@@ -122,6 +122,9 @@ pub enum KeysError {
     /// M_MISSING_PARAM.
     #[error("there is no master key")]
     NoMasterKey,
+    /// M_FORBIDDEN.
+    #[error("a device has the name of the key")]
+    IsDevice,
     /// Keys would be replaced, which wants user-interactive authentication.
     #[error("replacing cross-signing keys wants authentication")]
     NeedsAuthentication,

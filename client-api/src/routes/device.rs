@@ -167,6 +167,7 @@ impl From<DeviceError> for Error {
         let text = error.to_string();
         match error {
             DeviceError::NotFound => Self::not_found(text),
+            DeviceError::IsSigningKey => Self::forbidden(text),
             DeviceError::Invalid(_) => Self::invalid_param(text),
             DeviceError::TooMany => {
                 Self::new(StatusCode::FORBIDDEN, "M_RESOURCE_LIMIT_EXCEEDED", text)

@@ -163,7 +163,7 @@ impl From<KeysError> for Error {
                 Self::new(http::StatusCode::BAD_REQUEST, "M_INVALID_SIGNATURE", text)
             }
             E::NoMasterKey => Self::missing_param(text),
-            E::NeedsAuthentication => Self::forbidden(text),
+            E::NeedsAuthentication | E::IsDevice => Self::forbidden(text),
             E::Store(error) => error.into(),
         }
     }

@@ -3,7 +3,7 @@
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keysdevice_signingupload
 
 use events::PublicKey;
-use ruma::{CanonicalJsonValue, UserId};
+use ruma::{CanonicalJsonValue, DeviceId, UserId};
 
 use super::{
     KeysError, SignedJson, SigningKeys,
@@ -57,6 +57,13 @@ impl Devices {
         let store = &self.inner.store;
         let pending = {
             let _lock = self.inner.lock(user_id).await;
+            for (key, _) in kinds {
+                if let Some(id) = key.as_ref().and_then(key_name)
+                    && store.latest(user_id, id.into()).await?.is_some()
+                {
+                    return Err(KeysError::IsDevice);
+                }
+            }
             let before = store.latest_signing_keys(user_id).await?;
             if replaces(&before, &upload) && !authenticated {
                 return Err(KeysError::NeedsAuthentication);
@@ -73,6 +80,18 @@ impl Devices {
             None => store.barrier().await?,
         }
         Ok(())
+    }
+
+    /// Whether one of the user's cross-signing keys is named as a device would be: in signatures the
+    /// two could not be told apart. Under the user's lock.
+    pub(crate) async fn is_signing_key(
+        &self,
+        user_id: &UserId,
+        device_id: &DeviceId,
+    ) -> Result<bool, StoreError> {
+        let keys = self.inner.store.latest_signing_keys(user_id).await?;
+        let keys = [keys.master, keys.self_signing, keys.user_signing];
+        Ok(keys.iter().flatten().any(|key| key_name(key) == Some(device_id.as_str())))
     }
 
     async fn after(
@@ -140,6 +159,11 @@ impl Devices {
         }
         Ok(believed)
     }
+}
+
+/// The public key, by which the key is named as a device is by its id.
+fn key_name(key: &SignedJson) -> Option<&str> {
+    only_key(key)?.0.strip_prefix(ED25519)
 }
 
 fn replaces(before: &SigningKeys, upload: &SigningKeysUpload) -> bool {

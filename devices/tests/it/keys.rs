@@ -6,7 +6,7 @@ use devices::keys::{
     ClaimedKeys, KeysAnswer, KeysClaim, KeysError, KeysQuery, KeysUpload, SignatureFailure,
     SignaturesUpload, SignedJson, SigningKeysUpload,
 };
-use devices::stream;
+use devices::{DeviceError, stream};
 use events::SigningKey;
 use ruma::{CanonicalJsonValue, DeviceId, OwnedUserId, UserId, device_id, user_id};
 use serde_json::{Value, json};
@@ -344,6 +344,31 @@ async fn cross_signing_keys_are_verified_and_replaced_only_with_authentication()
     let only = SigningKeysUpload { master: other.master, ..SigningKeysUpload::default() };
     server.devices.upload_signing_keys(ada, only, true).await.expect("replaced");
     assert!(server.keys_of(ada, ada).await.self_signing_keys.is_empty());
+}
+
+/// "The public key of one of the keys is the same as one of the user's device IDs", and the other
+/// way round.
+#[tokio::test]
+async fn no_device_and_signing_key_have_one_name() {
+    let server = Server::new();
+    let (ada, bob) = (user_id!("@ada:example.org"), user_id!("@bob:example.org"));
+    for (seed, usage) in [(30, "master"), (31, "self_signing"), (32, "user_signing")] {
+        let device = public(&key(seed));
+        server.device(ada, &device).await;
+        let upload = cross_keys(ada, [30, 31, 32]);
+        let refused = server.devices.upload_signing_keys(ada, upload, true).await;
+        assert!(matches!(refused, Err(KeysError::IsDevice)), "{usage}: {refused:?}");
+        let device = ruma::OwnedDeviceId::from(device);
+        server.devices.delete(ada, &device).await.expect("deleted");
+    }
+    let upload = cross_keys(ada, [30, 31, 32]);
+    server.devices.upload_signing_keys(ada, upload, true).await.expect("no such device any more");
+    for seed in [30, 31, 32] {
+        let device = ruma::OwnedDeviceId::from(public(&key(seed)));
+        let refused = server.devices.ensure(ada, Some(&device), None).await;
+        assert!(matches!(refused, Err(DeviceError::IsSigningKey)), "{seed}: {refused:?}");
+        server.devices.ensure(bob, Some(&device), None).await.expect("another user's key");
+    }
 }
 
 #[tokio::test]
