@@ -84,6 +84,12 @@ impl Error {
         Self::new(StatusCode::FORBIDDEN, "M_FORBIDDEN", message)
     }
 
+    /// "If the user is invited" who blocks invites.
+    pub(crate) fn invite_blocked(user: &ruma::UserId) -> Self {
+        let text = format!("{user} does not want to be invited");
+        Self::new(StatusCode::FORBIDDEN, "M_INVITE_BLOCKED", text)
+    }
+
     pub(crate) fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "M_NOT_FOUND", message)
     }

@@ -11,6 +11,8 @@ mod config;
 mod error;
 mod extract;
 mod gate;
+mod guests;
+mod invites;
 mod limits;
 mod nesting;
 mod page;

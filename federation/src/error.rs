@@ -38,6 +38,11 @@ impl Error {
         Self::new(StatusCode::FORBIDDEN, "M_FORBIDDEN", message)
     }
 
+    pub(crate) fn invite_blocked(user: &ruma::UserId) -> Self {
+        let text = format!("{user} does not want to be invited");
+        Self::new(StatusCode::FORBIDDEN, "M_INVITE_BLOCKED", text)
+    }
+
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "M_NOT_FOUND", message)
     }

@@ -15,6 +15,7 @@ mod gateways;
 mod hostile;
 mod identity_provider;
 mod joins;
+mod invites;
 mod keys;
 mod legacy;
 mod mails;

@@ -54,6 +54,7 @@ async fn get_supported_versions() -> RawJson {
             "org.matrix.simplified_msc3575": true,
             "uk.half-shot.msc2666.query_mutual_rooms": true,
             "uk.half-shot.msc2666.query_mutual_rooms.stable": true,
+            "org.matrix.msc4380.stable": true,
             "uk.tcpip.msc4133": true,
             "uk.tcpip.msc4133.stable": true,
         },

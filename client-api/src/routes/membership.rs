@@ -35,6 +35,7 @@ use crate::{
     error::Error,
     extract::{Authed, AuthedWithBody, json_or_default},
     gate::Gate,
+    invites,
     limits::Action,
     render,
     respond::{Matrix, RawJson},
@@ -249,6 +250,7 @@ async fn invite_user(
         }
     };
     let target = &recipient.user_id;
+    invites::permit(&accounts, target).await?;
     let profile = invited_profile(&accounts, target).await?;
     let change = MembershipChange {
         room_id: &req.room_id,

@@ -28,6 +28,7 @@ use crate::{
     error::Error,
     extract::{Authed, AuthedRaw, json},
     gate::Gate,
+    invites,
     limits::Action,
     render,
     respond::Matrix,
@@ -67,6 +68,8 @@ async fn create_room(
         && let Ok(alias) = RoomAliasId::parse(format!("#{name}:{}", rooms.server_name()))
     {
         gate.may_name_room(&alias, &session)?;
+        // Before there is a room, so that nothing is left of what was refused.
+        invites::permit(&accounts, user).await?;
     }
     let mut invitee_profiles = Vec::with_capacity(req.invite.len());
     for user in &req.invite {

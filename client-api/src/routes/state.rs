@@ -2,6 +2,7 @@
 //!
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#getting-events-for-a-room
 
+use accounts::Accounts;
 use axum::{
     Router,
     extract::{FromRef, State},
@@ -18,6 +19,7 @@ use crate::{
     error::Error,
     extract::{Authed, AuthedRaw, json},
     gate::Gate,
+    invites::permit_state,
     limits::Action,
     render,
     respond::{Matrix, RawJson},
@@ -26,6 +28,7 @@ use crate::{
 pub(super) fn router<S>() -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
+    Accounts: FromRef<S>,
     Gate: FromRef<S>,
     Presence: FromRef<S>,
     Rooms: FromRef<S>,
@@ -59,6 +62,7 @@ fn target(path_args: &[String]) -> Result<(&RoomId, &str, &str), Error> {
 async fn send_state_event(
     State(gate): State<Gate>,
     State(rooms): State<Rooms>,
+    State(accounts): State<Accounts>,
     State(presence): State<Presence>,
     AuthedRaw { session, parts, path_args, body }: AuthedRaw,
 ) -> Result<RawJson, Error> {
@@ -66,6 +70,7 @@ async fn send_state_event(
     gate.limit_user(Action::Message, &session)?;
     let (room_id, event_type, state_key) = target(&path_args)?;
     let content: Box<RawValue> = json(&body)?;
+    permit_state(&accounts, event_type, state_key, &content).await?;
     let event_id = rooms
         .send(NewEvent {
             room_id,

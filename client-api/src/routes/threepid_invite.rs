@@ -11,7 +11,7 @@ use ruma::{
 use serde_json::{Map, Value, value::to_raw_value};
 
 use super::membership::{invited_profile, profile};
-use crate::error::Error;
+use crate::{error::Error, invites};
 
 /// What an identity server is told of a room, for its mail: its key, the event and the field there.
 const DESCRIPTION: [(&str, &str, &str); 5] = [
@@ -44,6 +44,7 @@ impl Inviting<'_> {
         let Some(target) = self.accounts.look_up_threepid(server, medium, address).await? else {
             return self.keep(server, medium, address).await;
         };
+        invites::permit(self.accounts, &target).await?;
         let profile = invited_profile(self.accounts, &target).await?;
         let change =
             MembershipChange { room_id: self.room_id, sender, target: &target, reason: None };

@@ -237,6 +237,10 @@ async fn take_invite(
     if account.is_some_and(|account| account.deactivated) {
         return Err(Error::not_found(format!("There is no user {user}")));
     }
+    let permission = inner.accounts.invite_permission(&user).await;
+    if permission.map_err(|error| Error::internal(&error))?.blocks_all() {
+        return Err(Error::invite_blocked(&user));
+    }
     inner.rooms.peer_invite(origin, invite).await.map_err(|error| called.refuse(error))
 }
 

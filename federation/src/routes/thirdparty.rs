@@ -95,7 +95,9 @@ async fn on_bind(State(inbound): State<Inbound>, request: Plain) -> Result<RawJs
     let Bound { mxid, invites } = request.json()?;
     let accounts = &inbound.inner.accounts;
     let user = accounts.user(&mxid).await.map_err(|error| Error::internal(&error))?;
-    let is_one = accounts.is_local(&mxid) && user.is_some_and(|user| !user.deactivated);
+    let permission = accounts.invite_permission(&mxid).await;
+    let blocked = permission.map_err(|error| Error::internal(&error))?.blocks_all();
+    let is_one = accounts.is_local(&mxid) && user.is_some_and(|user| !user.deactivated) && !blocked;
     // One that is not understood does not hide the others.
     let read = |invite: &RawValue| serde_json::from_str::<Pending>(invite.get()).ok();
     let pending = invites.iter().filter(|_| is_one).filter_map(|invite| read(invite));

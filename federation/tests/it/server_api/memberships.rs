@@ -382,6 +382,28 @@ async fn the_first_version_of_invite_has_an_array_around_its_answer() {
     assert_eq!(row.membership, MembershipState::Invite);
 }
 
+/// "The user's homeserver MUST respond […] with the Matrix error code `M_INVITE_BLOCKED`."
+#[tokio::test]
+async fn who_blocks_invites_gets_none_from_elsewhere() {
+    let scene = scene("11").await;
+    let Scene { home, peer, ada, .. } = &scene;
+    let room = RoomId::parse("!theirs:evil.test").expect("a room id");
+    let set = async |content: Value| {
+        let content = serde_json::value::to_raw_value(&content).expect("JSON");
+        let set = home.accounts.set_account_data(ada, None, "m.invite_permission_config", &content);
+        set.await.expect("is set");
+    };
+    set(json!({ "default_action": "block" })).await;
+    let old = invite_of(peer, &room, ada, "1").signed_by(peer);
+    peer.hand_in(home, "v1/invite", &old).await.refused("v1", 403, "M_INVITE_BLOCKED");
+    let new = invite_of(peer, &room, ada, "11").signed_by(peer);
+    let answer = invite_v2(peer, home, &new, "11").await.refused("v2", 403, "M_INVITE_BLOCKED");
+    assert!(!answer.body.to_string().contains("signatures"), "{}", answer.body);
+    assert!(home.rooms.user_room(ada, &room).await.expect("reads").is_none());
+    set(json!({})).await;
+    invite_v2(peer, home, &new, "11").await.ok();
+}
+
 /// Hazard A1: this server signs no event but an invite of one of its users by one of theirs.
 #[tokio::test]
 async fn nothing_but_an_invite_is_signed() {

@@ -14,6 +14,8 @@ use std::time::Duration;
 use super::{Pieces, Sockets, frame::Request};
 use crate::{
     error::Error,
+    guests::permit_call,
+    invites::permit_state,
     limits::Action,
     routes::{
         read_marker::set_fully_read, redact::may_redact, sync::presence_state,
@@ -108,6 +110,8 @@ async fn state(pieces: &Pieces, session: &Session, params: State) -> Result<Valu
     let event_id = pieces
         .rooms
         .send(NewEvent {
+    let State { event_type, state_key, content, .. } = &params;
+    permit_state(&pieces.accounts, event_type, state_key, content).await?;
             room_id: &params.room_id,
             sender: &session.user_id,
             event_type: &params.event_type,
