@@ -12,6 +12,7 @@ use crate::{
     address::ClientAddress,
     config::Config,
     error::Error,
+    guests,
     limits::{Action, Limits, Subject},
 };
 
@@ -95,7 +96,13 @@ impl Gate {
     /// Authenticates a request and notes that its device was seen.
     pub(crate) async fn authenticate(&self, parts: &Parts) -> Result<Session, Error> {
         let session = self.authenticate_even_locked(parts).await?;
-        if session.locked { Err(Error::user_locked()) } else { Ok(session) }
+        if session.locked {
+            return Err(Error::user_locked());
+        }
+        if session.guest {
+            guests::permit(&parts.method, parts.uri.path())?;
+        }
+        Ok(session)
     }
 
     /// As [`authenticate`](Self::authenticate), for the two endpoints that a locked account may use.

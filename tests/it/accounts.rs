@@ -10,6 +10,7 @@ use stdx::Rng;
 
 use crate::{
     server::{START_MS, Server},
+    socket::Socket,
     user::{User, segment},
 };
 
@@ -227,7 +228,7 @@ async fn guests_are_let_in_where_that_is_configured() {
     let server = Server::unlimited_with("[registration]\nguests = true\n").await;
     let guest = User::new(&server, &server.post("/v3/register?kind=guest", json!({})).await.ok());
     assert_eq!(guest.get("/v3/account/whoami").await.ok()["is_guest"], true);
-    guest.post("/v3/createRoom", json!({})).await.refused("a room", 403, "M_FORBIDDEN");
+    guest.post("/v3/createRoom", json!({})).await.refused("a room", 403, "M_GUEST_ACCESS_FORBIDDEN");
     let ada = server.user("ada").await;
     let room = ada.create_room(json!({ "preset": "public_chat" })).await;
     guest.join(&room).await.refused("no guests here", 403, "M_GUEST_ACCESS_FORBIDDEN");
@@ -235,6 +236,61 @@ async fn guests_are_let_in_where_that_is_configured() {
     ada.set_state(&room, "m.room.guest_access", access).await.ok();
     guest.join(&room).await.ok();
     server.post("/v3/register?kind=robot", json!({})).await.refused("kind", 400, "M_UNRECOGNIZED");
+}
+
+/// Section "Guest access" lists what guests may do.
+#[tokio::test]
+async fn guests_do_what_is_listed_and_nothing_else() {
+    let server = Server::unlimited_with("[registration]\nguests = true\n").await;
+    let guest = User::new(&server, &server.post("/v3/register?kind=guest", json!({})).await.ok());
+    let ada = server.user("ada").await;
+    let room = ada.create_room(json!({ "preset": "public_chat" })).await;
+    let access = r#"{"guest_access":"can_join"}"#;
+    ada.set_state(&room, "m.room.guest_access", access).await.ok();
+    guest.join(&room).await.ok();
+    let event = guest.say(&room, "1", "hello").await;
+    let (id, room_id) = (segment(&guest.id), segment(&room));
+    let name = format!("/v3/profile/{id}/displayname");
+    guest.put(&name, json!({ "displayname": "Guest" })).await.ok();
+    guest.put(&format!("/v3/devices/{}", guest.device), json!({})).await.ok();
+    guest.post(&format!("/v3/user/{id}/filter"), json!({})).await.ok();
+    guest.post("/v4/sync?timeout=0", json!({})).await.ok();
+    guest.post("/v3/keys/query", json!({ "device_keys": {} })).await.ok();
+    guest.post("/v3/publicRooms", json!({})).await.ok();
+    for (path, body) in [
+        (format!("/v3/rooms/{room_id}/invite"), json!({ "user_id": ada.id })),
+        (format!("/v3/rooms/{room_id}/kick"), json!({ "user_id": ada.id })),
+        (format!("/v3/knock/{room_id}"), json!({})),
+        (format!("/v3/rooms/{room_id}/receipt/m.read/{}", segment(&event)), json!({})),
+        ("/v3/search".to_owned(), json!({})),
+        ("/v3/pushers/set".to_owned(), json!({})),
+        ("/v3/room_keys/version".to_owned(), json!({})),
+        ("/v3/keys/device_signing/upload".to_owned(), json!({})),
+    ] {
+        guest.post(&path, body).await.refused(&path, 403, "M_GUEST_ACCESS_FORBIDDEN");
+    }
+    for (path, body) in [
+        (format!("/v3/profile/{id}/avatar_url"), json!({ "avatar_url": "mxc://x.test/a" })),
+        (format!("/v3/profile/{id}/m.tz"), json!({ "m.tz": "Europe/London" })),
+        (format!("/v3/rooms/{room_id}/typing/{id}"), json!({ "typing": true })),
+        (format!("/v3/presence/{id}/status"), json!({ "presence": "online" })),
+        (format!("/v3/user/{id}/account_data/org.example"), json!({})),
+    ] {
+        guest.put(&path, body).await.refused(&path, 403, "M_GUEST_ACCESS_FORBIDDEN");
+    }
+    let mut socket = Socket::open(&guest).await;
+    let typing = json!({ "room_id": room, "typing": true });
+    let answer = socket.request_as("1", "typing", typing).await;
+    assert_eq!(answer["error"]["errcode"], "M_GUEST_ACCESS_FORBIDDEN", "{answer}");
+    guest.post("/v3/logout", json!({})).await.ok();
+}
+
+#[tokio::test]
+async fn no_token_is_good_where_nobody_may_register() {
+    let path = "/v1/register/m.login.registration_token/validity?token=any";
+    let server = Server::with("[registration]\nenabled = false\n").await;
+    server.get(path).await.refused("closed", 403, "M_FORBIDDEN");
+    assert_eq!(Server::start().await.get(path).await.ok(), json!({ "valid": false }));
 }
 
 fn mac(secret: &str, nonce: &str, name: &str, admin: &str) -> String {

@@ -193,8 +193,8 @@ async fn guests_upload_nothing() {
     let server = Server::unlimited_with("[registration]\nguests = true\n").await;
     let guest = User::new(&server, &server.post("/v3/register?kind=guest", json!({})).await.ok());
     let post = (Method::POST, "/_matrix/media/v3/upload");
-    put(&guest, post, "text/plain", b"x").await.refused("a guest", 403, "M_FORBIDDEN");
+    put(&guest, post, "text/plain", b"x").await.refused("a guest", 403, "M_GUEST_ACCESS_FORBIDDEN");
     let create = "/_matrix/media/v1/create";
     let answer = server.send(Method::POST, create, Some(&guest.token), "").await;
-    answer.refused("a guest", 403, "M_FORBIDDEN");
+    answer.refused("a guest", 403, "M_GUEST_ACCESS_FORBIDDEN");
 }

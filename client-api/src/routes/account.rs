@@ -118,9 +118,14 @@ async fn shared_secret_register(
 }
 
 async fn check_registration_token_validity(
+    State(gate): State<Gate>,
     State(accounts): State<Accounts>,
     Open { req }: Open<check_registration_token_validity::v1::Request>,
 ) -> Result<Matrix<check_registration_token_validity::v1::Response>, Error> {
+    // "403: The homeserver does not permit registration and thus all tokens are considered invalid."
+    if !gate.config().registration.enabled {
+        return Err(Error::forbidden("Registration has been disabled"));
+    }
     let valid = accounts.is_registration_token_valid(&req.token).await?;
     Ok(Matrix(check_registration_token_validity::v1::Response { valid }))
 }

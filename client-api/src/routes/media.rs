@@ -79,16 +79,10 @@ async fn get_media_preview(
     Ok(RawJson(preview.as_bytes().to_vec().into()))
 }
 
-/// What guests may do is listed in section "Guest access", and this is not.
-fn not_a_guest(session: &Session) -> Result<(), Error> {
-    if session.guest { Err(Error::forbidden("Guests may not upload")) } else { Ok(()) }
-}
-
 async fn create_mxc_uri(
     State(media): State<Media>,
     AuthedRaw { session, .. }: AuthedRaw,
 ) -> Result<RawJson, Error> {
-    not_a_guest(&session)?;
     let created = media.create(&session.user_id).await?;
     let uri = uri(&session, &created.media_id);
     let body = json!({ "content_uri": uri, "unused_expires_at": created.unused_expires_at });
@@ -103,7 +97,6 @@ async fn create_content(
     State(media): State<Media>,
     request: AuthedStream,
 ) -> Result<RawJson, Error> {
-    not_a_guest(&request.session)?;
     let upload = described(&request)?;
     let AuthedStream { session, body, .. } = request;
     let mut body = BodyDataStream::new(body);
@@ -116,7 +109,6 @@ async fn create_content_async(
     State(media): State<Media>,
     request: AuthedStream,
 ) -> Result<Empty, Error> {
-    not_a_guest(&request.session)?;
     let upload = described(&request)?;
     let AuthedStream { session, path_args, body, .. } = request;
     let [server, media_id] = &path_args[..] else { return Err(Error::unrecognized()) };

@@ -56,9 +56,6 @@ async fn create_room(
     State(accounts): State<Accounts>,
     Authed { session, req }: Authed<create_room::v3::Request>,
 ) -> Result<Matrix<create_room::v3::Response>, Error> {
-    if session.guest {
-        return Err(Error::forbidden("Guests may not create rooms"));
-    }
     gate.may_act(&session)?;
     gate.limit_user(Action::RoomCreation, &session)?;
     for _ in &req.invite_3pid {
@@ -68,11 +65,11 @@ async fn create_room(
         && let Ok(alias) = RoomAliasId::parse(format!("#{name}:{}", rooms.server_name()))
     {
         gate.may_name_room(&alias, &session)?;
-        // Before there is a room, so that nothing is left of what was refused.
-        invites::permit(&accounts, user).await?;
     }
     let mut invitee_profiles = Vec::with_capacity(req.invite.len());
     for user in &req.invite {
+        // Before there is a room, so that nothing is left of what was refused.
+        invites::permit(&accounts, user).await?;
         invitee_profiles.push((user.clone(), invited_profile(&accounts, user).await?));
     }
     let request = CreateRoom {

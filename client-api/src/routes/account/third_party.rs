@@ -75,16 +75,8 @@ impl Creds {
     }
 }
 
-fn may_change(gate: &Gate, session: &Session) -> Result<(), Error> {
-    if session.guest {
-        let text = "Guests have no third-party identifiers";
-        return Err(Error::new(StatusCode::FORBIDDEN, "M_GUEST_ACCESS_FORBIDDEN", text));
-    }
-    gate.may_act(session)
-}
-
 fn may_add(gate: &Gate, accounts: &Accounts, session: &Session) -> Result<(), Error> {
-    may_change(gate, session)?;
+    gate.may_act(session)?;
     if accounts.sends_mail() {
         Ok(())
     } else {
@@ -104,7 +96,7 @@ async fn add_or_bind(
         #[serde(alias = "threePidCreds")]
         three_pid_creds: Creds,
     }
-    may_change(&gate, &session)?;
+    gate.may_act(&session)?;
     let Body { three_pid_creds: creds } = json(&body)?;
     let added = accounts.add_threepid(&session.user_id, &creds.sid, &creds.client_secret).await;
     match (added, creds.identity_server()) {
@@ -148,7 +140,7 @@ async fn bind(
     State(accounts): State<Accounts>,
     AuthedRaw { session, body, .. }: AuthedRaw,
 ) -> Result<Empty, Error> {
-    may_change(&gate, &session)?;
+    gate.may_act(&session)?;
     let creds: Creds = json(&body)?;
     let server = creds.identity_server().ok_or_else(|| {
         Error::missing_param("An address is bound with `id_server` and `id_access_token`")
@@ -170,7 +162,7 @@ async fn delete(
     State(accounts): State<Accounts>,
     AuthedRaw { session, body, .. }: AuthedRaw,
 ) -> Result<RawJson, Error> {
-    may_change(&gate, &session)?;
+    gate.may_act(&session)?;
     let which: Which = json(&body)?;
     accounts.delete_threepid(&session.user_id, &which.medium, &which.address).await?;
     let_go(&accounts, &session, &which).await
@@ -181,7 +173,7 @@ async fn unbind(
     State(accounts): State<Accounts>,
     AuthedRaw { session, body, .. }: AuthedRaw,
 ) -> Result<RawJson, Error> {
-    may_change(&gate, &session)?;
+    gate.may_act(&session)?;
     let_go(&accounts, &session, &json(&body)?).await
 }
 

@@ -39,6 +39,9 @@ pub(super) async fn call(
     if matches!(request.method.as_str(), "typing" | "receipt" | "read_markers" | "presence") {
         pieces.gate.limit_user(Action::Other, &session)?;
     }
+    if session.guest {
+        permit_call(&request.method)?;
+    }
     let params = &request.params;
     match request.method.as_str() {
         "ping" => Ok(json!({})),
@@ -107,11 +110,11 @@ struct State {
 async fn state(pieces: &Pieces, session: &Session, params: State) -> Result<Value, Error> {
     pieces.gate.may_act(session)?;
     pieces.gate.limit_user(Action::Message, session)?;
+    let State { event_type, state_key, content, .. } = &params;
+    permit_state(&pieces.accounts, event_type, state_key, content).await?;
     let event_id = pieces
         .rooms
         .send(NewEvent {
-    let State { event_type, state_key, content, .. } = &params;
-    permit_state(&pieces.accounts, event_type, state_key, content).await?;
             room_id: &params.room_id,
             sender: &session.user_id,
             event_type: &params.event_type,
