@@ -1,6 +1,7 @@
 //! The configuration: `meridian.toml`, overlaid by `MERIDIAN_*` variables. The only code that
 //! reads configuration as text; every crate below gets typed values.
 
+mod clients;
 mod gateways;
 mod overlay;
 mod policy_server;
@@ -68,6 +69,9 @@ mod tests {
             ("[storage]\nengine = \"mysql\"", "mysql"),
             ("server_name = \"not a name\"", "server_name"),
             ("[tls]\ncertificate = \"a.pem\"", "private_key"),
+            ("[support]\nadmin = \"ada\"", "ada"),
+            ("[turn]\nuris = [\"turn:t.test\"]", "shared_secret"),
+            ("[turn]\nuris = [\"t.test\"]\nshared_secret = \"s\"", "t.test"),
             ("[login.jwt]\nenabled = true", "secret"),
             ("[registration]\nrequire_email = true", "[mail]"),
             ("[mail]\nhost = \"x\"\nfrom = \"a@b.test\"", "public_url"),

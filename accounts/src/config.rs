@@ -32,6 +32,8 @@ pub struct Config {
     pub legacy_mentions: bool,
     /// The ids of the identity providers of single sign-on.
     pub identity_providers: Vec<String>,
+    /// `None`: calls have to find their way alone.
+    pub turn: Option<crate::Turn>,
 }
 
 impl Default for Config {
@@ -51,6 +53,7 @@ impl Default for Config {
             next_link_hosts: Vec::new(),
             legacy_mentions: false,
             identity_providers: Vec::new(),
+            turn: None,
         }
     }
 }

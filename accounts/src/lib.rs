@@ -39,6 +39,7 @@ mod tags;
 mod thread_subscriptions;
 mod threepids;
 mod tokens;
+mod turn;
 mod uia;
 mod user_source;
 mod username;
@@ -80,6 +81,7 @@ pub use shared_secret::{SharedSecretError, SharedSecretRequest};
 pub use store::StoreError;
 pub use thread_subscriptions::{Subscription, ThreadSubscriptionChange, ThreadSubscriptionError};
 pub use threepids::{AddThreepidError, Threepid};
+pub use turn::{Turn, TurnCredentials};
 pub use uia::{
     Confirmation, Stage, Uia, UiaAsked, UiaDone, UiaError, UiaFlow, UiaInfo, UiaOutcome, UiaRequest,
 };

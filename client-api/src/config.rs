@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::address::TrustedProxies;
 
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub struct Config {
     pub search: bool,
     /// What `/.well-known/matrix/client` advertises, if anything.
     pub public_url: Option<String>,
+    /// What `/.well-known/matrix/support` says.
+    pub support: Support,
     pub rate_limits: RateLimits,
     pub trusted_proxies: TrustedProxies,
     /// Open sockets of one device; the oldest is closed beyond that.
@@ -43,6 +47,7 @@ impl Default for Config {
             captcha_public_key: None,
             search: true,
             public_url: None,
+            support: Support::default(),
             rate_limits: RateLimits::default(),
             trusted_proxies: TrustedProxies::default(),
             sockets_per_device: 8,
@@ -50,6 +55,23 @@ impl Default for Config {
             legacy_websocket: false,
         }
     }
+}
+
+/// Whom users and those who run other servers may turn to.
+#[derive(Clone, Debug, Default)]
+pub struct Support {
+    pub contacts: Vec<Contact>,
+    pub support_page: Option<String>,
+}
+
+/// A Matrix id, an email address, or both.
+#[derive(Clone, Debug, Serialize)]
+pub struct Contact {
+    pub role: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matrix_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email_address: Option<String>,
 }
 
 /// Who may create an account through a client.

@@ -22,7 +22,7 @@ mod routes;
 mod uia;
 
 pub use address::{ClientAddress, TrustedProxies};
-pub use config::{Config, Rate, RateLimits, Registration};
+pub use config::{Config, Contact, Rate, RateLimits, Registration, Support};
 pub use error::Error;
 pub use gate::Gate;
 pub use routes::{Pieces, Sockets, close_account, router};

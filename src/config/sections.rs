@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 use ruma::OwnedServerName;
 
 use super::{
+    clients::{Support, Turn},
     gateways::Gateways,
     policy_server::PolicyServer,
     section::section,
@@ -45,6 +46,8 @@ section! {
         appservices: Appservices,
         push: Push,
         search: Search,
+        turn: Turn,
+        support: Support,
         http: Http,
         gateways: Gateways,
         rate_limits: RateLimits,
@@ -341,6 +344,8 @@ impl Config {
         );
         ensure!(
             events::RoomVersion::parse(&self.rooms.default_version).is_some(),
+        self.support.validate()?;
+        self.turn.to_config()?;
             "[rooms] `default_version`: there is no room version {}",
             self.rooms.default_version
         );
@@ -417,6 +422,7 @@ impl Config {
                 mail: rate(rates.mail),
                 other: rate(rates.other),
             },
+            support: self.support.to_config(),
             trusted_proxies: client_api::TrustedProxies(proxies.collect::<anyhow::Result<_>>()?),
             legacy_websocket: http.legacy_websocket,
             ..client_api::Config::default()
@@ -488,6 +494,7 @@ impl Config {
             appservice::Registration::parse(&text, &server_name).with_context(about)
         };
         self.appservices.registrations.iter().map(read).collect()
+            turn: self.turn.to_config()?,
     }
 
     /// `None` if no mails are sent.

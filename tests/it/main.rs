@@ -7,6 +7,7 @@ mod closing;
 mod contacts;
 mod dehydrated;
 mod delegation;
+mod discovery;
 mod edge;
 mod elsewhere;
 mod erasure;

@@ -2,6 +2,7 @@
 //!
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#capabilities-negotiation
 
+use ::push::Push;
 use accounts::Accounts;
 use axum::{
     Router,
@@ -14,7 +15,7 @@ use ruma::api::client::discovery::get_capabilities;
 use serde_json::{Map, json};
 
 use super::EndpointExt as _;
-use crate::{error::Error, extract::Authed, gate::Gate, respond::RawJson};
+use crate::{config::Support, error::Error, extract::Authed, gate::Gate, respond::RawJson};
 
 /// The versions of the specification whose endpoints, as far as they are built, have this form.
 const VERSIONS: &[&str] = &[
@@ -28,12 +29,14 @@ where
     S: Clone + Send + Sync + 'static,
     Accounts: FromRef<S>,
     Gate: FromRef<S>,
+    Push: FromRef<S>,
     Rooms: FromRef<S>,
 {
     Router::new()
         .endpoint::<get_capabilities::v3::Request, _, _>(get_capabilities)
         .route("/_matrix/client/versions", get(get_supported_versions))
         .route("/.well-known/matrix/client", get(discover_homeserver))
+        .route("/.well-known/matrix/support", get(get_well_known_support))
         .route("/.well-known/matrix/policy_server", get(get_well_known_policy))
 }
 
@@ -51,10 +54,10 @@ async fn get_supported_versions() -> RawJson {
             "org.matrix.msc3881.stable": true,
             "org.matrix.msc4222": true,
             "org.matrix.msc4306": true,
+            "org.matrix.msc4380.stable": true,
             "org.matrix.simplified_msc3575": true,
             "uk.half-shot.msc2666.query_mutual_rooms": true,
             "uk.half-shot.msc2666.query_mutual_rooms.stable": true,
-            "org.matrix.msc4380.stable": true,
             "uk.tcpip.msc4133": true,
             "uk.tcpip.msc4133.stable": true,
         },
@@ -72,6 +75,22 @@ async fn discover_homeserver(State(gate): State<Gate>) -> Result<RawJson, Error>
     Ok(RawJson(json!({ "m.homeserver": { "base_url": base_url } }).to_string().into()))
 }
 
+/// Whom users and other servers may turn to.
+async fn get_well_known_support(State(gate): State<Gate>) -> Result<RawJson, Error> {
+    let Support { contacts, support_page } = &gate.config().support;
+    let mut body = Map::new();
+    if !contacts.is_empty() {
+        body.insert("contacts".to_owned(), json!(contacts));
+    }
+    if let Some(page) = support_page {
+        body.insert("support_page".to_owned(), json!(page));
+    }
+    if body.is_empty() {
+        return Err(Error::not_found("This server names nobody to turn to"));
+    }
+    Ok(RawJson(serde_json::Value::Object(body).to_string().into()))
+}
+
 /// What a room's `m.room.policy` has to say of this server.
 async fn get_well_known_policy(State(rooms): State<Rooms>) -> Result<RawJson, Error> {
     let key =
@@ -83,6 +102,7 @@ async fn get_well_known_policy(State(rooms): State<Rooms>) -> Result<RawJson, Er
 async fn get_capabilities(
     State(gate): State<Gate>,
     State(accounts): State<Accounts>,
+    State(push): State<Push>,
     State(rooms): State<Rooms>,
     Authed { session, .. }: Authed<get_capabilities::v3::Request>,
 ) -> RawJson {
@@ -105,6 +125,9 @@ async fn get_capabilities(
             "uk.tcpip.msc4133.profile_fields": { "enabled": true },
         },
     });
+    if let Some(key) = push.web_push_key() {
+        body["capabilities"]["m.webpush"] = json!({ "enabled": true, "vapid": key });
+    }
     // "This property should be omitted altogether if `suspend` and `lock` would be `false`."
     if session.admin {
         let moderation = json!({ "suspend": true, "lock": true });
