@@ -29,6 +29,8 @@ pub enum PingError {
     NoUrl,
     #[error("the application service answers with status {}", .0.status)]
     BadStatus(Answer),
+    #[error("the application service does not answer in time")]
+    TimedOut,
     #[error("the application service cannot be reached: {0}")]
     Unreachable(String),
 }
@@ -91,6 +93,7 @@ impl Appservices {
         let asked = Instant::now();
         let answer = self.caller().call(service, &request).await.map_err(|error| match error {
             CallError::NoUrl => PingError::NoUrl,
+            CallError::Unreachable(_) if asked.elapsed() >= PING_PATIENCE => PingError::TimedOut,
             CallError::Unreachable(why) => PingError::Unreachable(why),
         })?;
         if !(200..300).contains(&answer.status) {

@@ -142,3 +142,27 @@ async fn the_first_look_shows_every_room_as_it_is() {
     assert_eq!((&one["membership"], &one["messages"]["chunk"]), (&json!("leave"), &json!([])));
     bob.get("/v3/initialSync?limit=x").await.refused("limit", 400, "M_INVALID_PARAM");
 }
+
+#[tokio::test]
+async fn an_event_is_found_by_its_id_alone_by_who_may_see_it() {
+    let server = Server::start().await;
+    let (ada, bob) = (server.user("ada").await, server.user("bob").await);
+    let room = ada.create_room(json!({})).await;
+    let event = ada.say(&room, "1", "hello").await;
+    let path = format!("/v3/events/{}", segment(&event));
+    let found = ada.get(&path).await.ok();
+    assert_eq!((&found["content"]["body"], &found["room_id"]), (&json!("hello"), &json!(room)));
+    bob.get(&path).await.refused("a stranger", 404, "M_NOT_FOUND");
+    ada.get("/v3/events/$none").await.refused("no event", 404, "M_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_room_is_forgotten_once_it_is_left() {
+    let server = Server::start().await;
+    let ada = server.user("ada").await;
+    let room = ada.create_room(json!({})).await;
+    let path = |what: &str| format!("/v3/rooms/{}/{what}", segment(&room));
+    ada.post(&path("forget"), json!({})).await.refused("inside", 400, "M_UNKNOWN");
+    ada.post(&path("leave"), json!({})).await.ok();
+    ada.post(&path("forget"), json!({})).await.ok();
+}

@@ -61,6 +61,7 @@ fn failed(error: &PingError) -> Response {
     let (status, errcode) = match error {
         PingError::NoUrl => (StatusCode::BAD_REQUEST, "M_URL_NOT_SET"),
         PingError::BadStatus(_) => (StatusCode::BAD_GATEWAY, "M_BAD_STATUS"),
+        PingError::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "M_CONNECTION_TIMEOUT"),
         PingError::Unreachable(_) => (StatusCode::BAD_GATEWAY, "M_CONNECTION_FAILED"),
     };
     let mut body = json!({ "errcode": errcode, "error": error.to_string() });

@@ -36,6 +36,7 @@ where
         let base = format!("/_matrix/client/{version}");
         router
             .route(&format!("{base}/events"), get(events::events))
+            .route(&format!("{base}/events/{{event_id}}"), get(events::event))
             .route(&format!("{base}/initialSync"), get(initial_sync::initial_sync))
             .route(
                 &format!("{base}/rooms/{{room_id}}/initialSync"),

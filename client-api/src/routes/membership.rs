@@ -322,7 +322,15 @@ async fn forget_room(
     State(rooms): State<Rooms>,
     Authed { session, req }: Authed<forget_room::v3::Request>,
 ) -> Result<Matrix<forget_room::v3::Response>, Error> {
-    rooms.forget(&req.room_id, &session.user_id).await?;
+    rooms.forget(&req.room_id, &session.user_id).await.map_err(|error| match error {
+        // "400: The user has not left the room."
+        rooms::Error::WrongMembership { .. } => Error::new(
+            http::StatusCode::BAD_REQUEST,
+            "M_UNKNOWN",
+            format!("You have not left the room {}", req.room_id),
+        ),
+        other => other.into(),
+    })?;
     Ok(Matrix(forget_room::v3::Response::new()))
 }
 

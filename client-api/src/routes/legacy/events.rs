@@ -8,7 +8,7 @@ use http::StatusCode;
 use presence::Presence;
 use rooms::Rooms;
 use ruma::{
-    OwnedRoomId, RoomId, events::AnyTimelineEvent, events::room::member::MembershipState,
+    EventId, OwnedRoomId, RoomId, events::AnyTimelineEvent, events::room::member::MembershipState,
     presence::PresenceState, serde::Raw,
 };
 use serde::Deserialize;
@@ -64,6 +64,28 @@ pub(super) async fn events(
     let (chunk, end) = reader.read(&from, peeked).await?;
     let body = json!({ "start": from, "end": end, "chunk": chunk });
     Ok(RawJson(body.to_string().into()))
+}
+
+/// `GET /events/{eventId}`: an event wherever it is, if the user may see it.
+pub(super) async fn event(
+    State(rooms): State<Rooms>,
+    AuthedRaw { session, path_args, .. }: AuthedRaw,
+) -> Result<RawJson, Error> {
+    let not_found = || Error::not_found("Event not found.");
+    let [event_id] = path_args.as_slice() else { return Err(Error::unrecognized()) };
+    let event_id = <&EventId>::try_from(event_id.as_str()).map_err(|_| not_found())?;
+    let found = rooms.event_by_id(event_id).await?.ok_or_else(not_found)?;
+    let room = found.pdu.room_id();
+    let event =
+        rooms.event(&session.user_id, room, event_id).await.map_err(|error| match error {
+            // Whether there is one is nobody's business who may not see it.
+            rooms::Error::NotJoined | rooms::Error::Forbidden(_) => not_found(),
+            other => other.into(),
+        })?;
+    let rendered: Vec<Raw<AnyTimelineEvent>> =
+        render::events(&rooms, &session, room, &[event]).await?;
+    let rendered = rendered.into_iter().next().ok_or_else(not_found)?;
+    Ok(RawJson(rendered.json().get().to_owned().into()))
 }
 
 /// A token that stands for this moment.
