@@ -57,6 +57,11 @@ impl Standing {
         Self { joined_since: None, joined_after: 0, left_at_depth: None }
     }
 
+    fn of_member(joined_since: Position) -> Self {
+        let (joined_since, joined_after) = (Some(joined_since), Position::MAX);
+        Self { joined_since, joined_after, left_at_depth: None }
+    }
+
     /// Where the event stands among those that were delivered.
     fn position_of(&self, event: &StoredEvent) -> Position {
         let is_later = self.left_at_depth.is_some_and(|depth| event.pdu.depth() >= depth);
@@ -97,6 +102,15 @@ impl Rooms {
             return Ok(Vec::new());
         }
         let standing = self.standing(viewer, room).await?;
+        self.visible_from(viewer, standing, events).await
+    }
+
+    async fn visible_from(
+        &self,
+        viewer: &UserId,
+        standing: Standing,
+        events: &[Arc<StoredEvent>],
+    ) -> Result<Vec<Arc<StoredEvent>>, Error> {
         let (by_root, erased) = (HashMap::new(), HashMap::new());
         let mut sight = Sight { rooms: self, viewer, standing, by_root, erased };
         let mut visible = Vec::with_capacity(events.len());
@@ -117,13 +131,22 @@ impl Rooms {
 
     /// [`Rooms::visible`], and for somebody who is in the room also what is part of its state now:
     /// they are told of it anyway, and clients look for changes of the state in the timeline.
+    ///
+    /// `joined_since`: the position of the viewer's newest membership, for a caller who knows that
+    /// it is `join`; then it is not read.
     pub async fn visible_or_current(
         &self,
         viewer: &UserId,
         room: &RoomId,
         events: &[Arc<StoredEvent>],
+        joined_since: Option<Position>,
     ) -> Result<Vec<Arc<StoredEvent>>, Error> {
-        let mut visible = self.visible(viewer, room, events).await?;
+        let mut visible = match joined_since {
+            Some(since) if !events.is_empty() => {
+                self.visible_from(viewer, Standing::of_member(since), events).await?
+            }
+            _ => self.visible(viewer, room, events).await?,
+        };
         if visible.len() == events.len() {
             return Ok(visible);
         }
@@ -173,9 +196,7 @@ impl Rooms {
         match row {
             None => Ok(Standing::of_stranger()),
             Some(row) if row.membership == MembershipState::Join => {
-                let joined_since = Some(row.position);
-                let joined_after = Position::MAX;
-                Ok(Standing { joined_since, joined_after, left_at_depth: None })
+                Ok(Standing::of_member(row.position))
             }
             Some(_) => {
                 let row = self.inner.store.get::<UserRooms>(viewer, room).await?;

@@ -46,6 +46,8 @@ pub(crate) struct Window {
     pub(crate) up_to: Position,
     /// Events that are shown of it: the newest.
     pub(crate) limit: usize,
+    /// Position of the user's membership, where it is known to be `join` still.
+    pub(crate) joined_since: Option<Position>,
 }
 
 pub(crate) async fn load(
@@ -61,7 +63,7 @@ pub(crate) async fn load(
         let rooms = &scope.sync.sources.rooms;
         let read = rooms.timeline(room, window.after, up_to, page, true).await?;
         timeline.note(&read);
-        timeline.take_visible(scope, room, &read).await?;
+        timeline.take_visible(scope, room, &read, window.joined_since).await?;
         if read.len() < page {
             break;
         }
@@ -107,6 +109,7 @@ impl Timeline {
         scope: &Scope<'_>,
         room: &RoomId,
         read: &[Arc<StoredEvent>],
+        joined_since: Option<Position>,
     ) -> Result<(), SyncError> {
         let wanted: Vec<_> =
             read.iter().filter(|event| wants(scope, room, event)).cloned().collect();
@@ -114,7 +117,7 @@ impl Timeline {
         self.hides |= read.iter().filter(kept_back).any(|event| may_count(scope, event));
         if !wanted.is_empty() {
             let rooms = &scope.sync.sources.rooms;
-            let visible = rooms.visible_or_current(scope.user, room, &wanted).await?;
+            let visible = rooms.visible_or_current(scope.user, room, &wanted, joined_since).await?;
             self.events.extend(visible);
         }
         Ok(())

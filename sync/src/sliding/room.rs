@@ -185,7 +185,7 @@ impl Room<'_> {
     ) -> Result<Timeline, SyncError> {
         let after = if expanded { 0 } else { before.position() };
         let limit = self.selected.config.timeline_limit;
-        timeline::load(scope, self.id(), Window { after, up_to, limit }).await
+        timeline::load(scope, self.id(), Window { after, up_to, limit, joined_since: None }).await
     }
 
     /// The room's state at a position: what state resolution made of it.
@@ -265,7 +265,8 @@ impl Room<'_> {
         let own_receipt = self.selected.entry.membership.own_receipt;
         let unread = &scope.sync.unread;
         let now = scope.now.durable;
-        let unread = unread.count(scope.user, self.id(), own_receipt, now, &scope.unwanted.users).await?;
+        let unread =
+            unread.count(scope.user, self.id(), own_receipt, now, &scope.unwanted.users).await?;
         result.unread = Some(unread.total());
         if own_receipt <= before.position() {
             return Ok(false);

@@ -61,8 +61,12 @@ pub(crate) async fn write(
     }
     let knows = knowledge(scope, room).await?;
     let after = if knows.new { 0 } else { scope.after() };
-    let window =
-        Window { after, up_to: scope.now.durable, limit: scope.filter.timeline.timeline_limit() };
+    let window = Window {
+        after,
+        up_to: scope.now.durable,
+        limit: scope.filter.timeline.timeline_limit(),
+        joined_since: Some(room.membership.position),
+    };
     let mut timeline = timeline::load(scope, room_id, window).await?;
     // Whoever came back may hold an older piece of the timeline: there is a gap behind it. Synapse
     // says so of every room that was joined since.

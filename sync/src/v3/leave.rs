@@ -77,7 +77,12 @@ async fn left_timeline(
         _ => 0,
     };
     let limit = scope.filter.timeline.timeline_limit();
-    timeline::load(scope, &room.room_id, Window { after, up_to: left_at, limit }).await
+    timeline::load(
+        scope,
+        &room.room_id,
+        Window { after, up_to: left_at, limit, joined_since: None },
+    )
+    .await
 }
 
 /// The end of an invitation, or of a knock, in a room that this server is not in, and whose log it
