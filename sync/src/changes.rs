@@ -187,6 +187,10 @@ impl UserMark {
         self.waiters.lock().retain(|other| !Arc::ptr_eq(other, waiter));
     }
 
+    pub(crate) fn wake_everyone(&self) {
+        self.waiters.lock().iter().for_each(|waiter| waiter.wake());
+    }
+
     pub(crate) fn for_each_waiter(&self, change: Change<'_>, mut visit: impl FnMut(&Arc<Waiter>)) {
         for waiter in self.waiters.lock().iter().filter(|waiter| waiter.wants(change)) {
             visit(waiter);

@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use ruma::{DeviceId, OwnedDeviceId, OwnedEventId, OwnedRoomId, UserId, presence::PresenceState};
+use stdx::Tasks;
 use storage::Position;
 use tokio::time::{Instant, sleep_until};
 
@@ -58,7 +59,8 @@ pub struct Connection {
     /// After the last batch that was returned.
     sent: Option<Token>,
     not_before: Instant,
-    /// The last look found nothing, and no mark made since has been looked after.
+    /// The last look found nothing but what was returned, and no mark made since has been looked
+    /// after.
     is_up_to_date: bool,
     _syncing: presence::SyncGuard,
 }
@@ -98,10 +100,8 @@ impl Connection {
     pub async fn next(&mut self) -> Result<Batch, SyncError> {
         loop {
             if self.is_up_to_date {
-                tokio::select! {
-                    () = self.registered.waiter.woken() => (),
-                    () = self.sync.tasks.stopping() => return Err(SyncError::Stopping),
-                }
+                // The hub does so too when the process stops.
+                self.registered.waiter.woken().await;
                 self.is_up_to_date = false;
             }
             // On the heap: a connection that waits must not keep the room that computing takes.
@@ -114,12 +114,12 @@ impl Connection {
 
     /// What there is to tell now, but not sooner after the last batch than its pace allows.
     async fn look(&mut self) -> Result<Option<Batch>, SyncError> {
-        tokio::select! {
-            () = sleep_until(self.not_before) => (),
-            () = self.sync.tasks.stopping() => return Err(SyncError::Stopping),
-        }
+        wait_until(self.not_before, &self.sync.tasks).await?;
         // What is marked from here on is not in the answer for sure, so it leads to another.
         self.registered.waiter.clear();
+        if self.sync.tasks.is_stopping() {
+            return Err(SyncError::Stopping);
+        }
         let first = self.sent.is_none();
         let answer = self.compute().await?;
         self.sent = Some(answer.token);
@@ -129,6 +129,8 @@ impl Connection {
         self.full_state = false;
         self.not_before = Instant::now() + PACE;
         let Answer { token, body, newest, .. } = answer;
+        // Of messages to the device there may be more than one batch takes.
+        self.is_up_to_date = token.to_device == token.durable;
         let to_device = Some(token.to_device);
         Ok(Some(Batch { pos: token.to_string(), body: body.into(), newest, to_device }))
     }
@@ -141,6 +143,11 @@ impl Connection {
             to_device::acknowledge(&self.sync, user, device, up_to).await?;
         }
         Ok(())
+    }
+
+    /// Up to where the user's account data has changed.
+    pub fn account_data(&self) -> Position {
+        self.lease.mark.account_data.get()
     }
 
     /// The token after the last batch.
@@ -163,6 +170,17 @@ impl Connection {
             state_after: self.use_state_after,
         };
         compute(&self.sync, &query).await
+    }
+}
+
+/// Waits for a moment that is mostly over: then it takes no timer.
+pub(crate) async fn wait_until(moment: Instant, tasks: &Tasks) -> Result<(), SyncError> {
+    if moment <= Instant::now() {
+        return Ok(());
+    }
+    tokio::select! {
+        () = sleep_until(moment) => Ok(()),
+        () = tasks.stopping() => Err(SyncError::Stopping),
     }
 }
 

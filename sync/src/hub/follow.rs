@@ -1,5 +1,5 @@
 //! The tasks of the hub: one for the log, one for typing, one for presence, one that wakes those
-//! who could wait, one that sweeps.
+//! who could wait, one that sweeps, one that wakes everybody when the process stops.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ pub(super) fn spawn(hub: &Arc<Hub>, tasks: &Tasks) {
     tasks.spawn_until_stopped("sync-presence", follow_presence(Arc::clone(hub)));
     tasks.spawn_until_stopped("sync-later", wake_later(Arc::clone(hub)));
     tasks.spawn_until_stopped("sync-sweep", sweep::run(Arc::clone(hub)));
+    tasks.spawn("sync-stop", wake_at_the_end(Arc::clone(hub), tasks.clone()));
 }
 
 async fn follow_log(hub: Arc<Hub>) {
@@ -72,6 +73,12 @@ async fn wake_later(hub: Arc<Hub>) {
             sleeper.wake_queued();
         }
     }
+}
+
+/// So that no connection waits for that by itself.
+async fn wake_at_the_end(hub: Arc<Hub>, tasks: Tasks) {
+    tasks.stopping().await;
+    hub.users.read().values().for_each(|user| user.wake_everyone());
 }
 
 impl Hub {

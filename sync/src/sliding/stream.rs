@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use ruma::{DeviceId, UserId, presence::PresenceState};
 use smallvec::SmallVec;
-use tokio::time::{Instant, sleep_until};
+use storage::Position;
+use tokio::time::Instant;
 
 use super::{
     Look,
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     Batch, SyncError,
-    connection::PACE,
+    connection::{PACE, wait_until},
     hub::{Lease, Registered},
     sections::to_device,
     service::Inner,
@@ -105,9 +106,9 @@ impl SlidingConnection {
         loop {
             if self.is_up_to_date {
                 tokio::select! {
+                    // The hub does so too when the process stops.
                     () = self.registered.waiter.woken() => (),
                     () = self.claim.superseded() => return Err(SyncError::Superseded),
-                    () = self.sync.tasks.stopping() => return Err(SyncError::Stopping),
                 }
                 self.is_up_to_date = false;
             }
@@ -126,16 +127,16 @@ impl SlidingConnection {
 
     /// What there is to tell now, but not sooner after the last batch than its pace allows.
     async fn look(&mut self) -> Result<Option<Batch>, SyncError> {
-        tokio::select! {
-            () = sleep_until(self.not_before) => (),
-            () = self.sync.tasks.stopping() => return Err(SyncError::Stopping),
-        }
+        wait_until(self.not_before, &self.sync.tasks).await?;
         let _turn = self.claim.turn().await;
         if self.claim.is_superseded() {
             return Err(SyncError::Superseded);
         }
         // What is marked from here on is not in the answer for sure, so it leads to another.
         self.registered.waiter.clear();
+        if self.sync.tasks.is_stopping() {
+            return Err(SyncError::Stopping);
+        }
         let Self { sync, key, body, .. } = &*self;
         let start = sync.sliding.connections.resume_at(sync, key, self.sent).await?;
         let look = Look { sync, user: &self.lease.mark, body, key, start: &start };
@@ -170,6 +171,11 @@ impl SlidingConnection {
             to_device::acknowledge(&self.sync, user, device, up_to).await?;
         }
         Ok(())
+    }
+
+    /// Up to where the user's account data has changed.
+    pub fn account_data(&self) -> Position {
+        self.lease.mark.account_data.get()
     }
 
     /// The `pos` after the last batch.
