@@ -25,4 +25,4 @@ pub use address::{ClientAddress, TrustedProxies};
 pub use config::{Config, Contact, Rate, RateLimits, Registration, Support};
 pub use error::Error;
 pub use gate::Gate;
-pub use routes::{Pieces, Sockets, close_account, router};
+pub use routes::{Pieces, Sockets, close_account, router, unsubscribe_url};

@@ -45,6 +45,7 @@ mod threads;
 mod threepid_invite;
 mod to_device;
 mod typing;
+mod unsubscribe;
 mod user_directory;
 mod voip;
 
@@ -74,6 +75,7 @@ use tower_http::{
 pub use self::{
     account::close_account,
     sync::ws::{Pieces, Sockets},
+    unsubscribe::unsubscribe_url,
 };
 use crate::{error::Error, gate::Gate};
 
@@ -139,6 +141,7 @@ where
         .merge(threads::router())
         .merge(to_device::router())
         .merge(typing::router())
+        .merge(unsubscribe::router())
         .merge(user_directory::router())
         .merge(voip::router())
         .method_not_allowed_fallback(async || Error::method_not_allowed())

@@ -12,8 +12,8 @@ use storage::{Batch, Consumer, LoggedFact, Position};
 use sync::{RoomRules, SyncError};
 
 use crate::{
-    Push, Pusher,
-    service::Inner,
+    Kind, Push, Pusher,
+    service::{Inner, Offers},
     store::{Item, NoticeRecord, OutboxStore},
 };
 
@@ -31,20 +31,21 @@ impl Push {
             let mut batch = Batch::new();
             OutboxStore::add(&mut batch, &items);
             log.commit(batch).await;
-            items.iter().for_each(|item| self.wake(&item.pusher));
+            items.iter().for_each(|item| self.wake(&item.pusher, item.notice.ts));
         }
     }
 
     /// What has been waiting since before the start.
     async fn wake_all(&self) {
         for pusher in self.inner.registry.all() {
-            if !self.inner.is_alive(&pusher) {
+            if !self.inner.is_alive(&pusher).await {
                 self.forget(&pusher).await;
                 continue;
             }
             match self.inner.outbox.next(pusher.id, 0, 1).await {
-                Ok(rows) if rows.is_empty() => {}
-                Ok(_) => self.wake(&pusher),
+                Ok(rows) => {
+                    rows.first().into_iter().for_each(|(_, row)| self.wake(&pusher, row.ts))
+                }
                 Err(error) => tracing::error!(%error, "what is to be pushed cannot be read"),
             }
         }
@@ -55,6 +56,7 @@ impl Push {
 struct Collected {
     items: Vec<Item>,
     now: u64,
+    offers: Offers,
     /// As JSON; most who are notified of an event are so by one rule.
     last_actions: Option<(Arc<[Action]>, Bytes)>,
 }
@@ -72,7 +74,15 @@ impl Collected {
     }
 
     fn add(&mut self, pushers: &[Arc<Pusher>], position: Position, notice: &NoticeRecord) {
-        let wanting = pushers.iter().filter(|pusher| pusher.enabled && pusher.since < position);
+        let wants = |pusher: &&Arc<Pusher>| {
+            // A count alone is nothing to write a mail about.
+            let is_news = pusher.kind != Kind::Email || notice.event_id.is_some();
+            pusher.is_on()
+                && self.offers.includes(pusher.kind)
+                && pusher.since < position
+                && is_news
+        };
+        let wanting = pushers.iter().filter(wants);
         self.items.extend(wanting.map(|pusher| Item {
             pusher: Arc::clone(pusher),
             position,
@@ -84,7 +94,8 @@ impl Collected {
 impl Inner {
     async fn items(&self, facts: &[LoggedFact]) -> Vec<Item> {
         let now = self.clock.now_ms();
-        let mut collected = Collected { items: Vec::new(), now, last_actions: None };
+        let offers = self.offers();
+        let mut collected = Collected { items: Vec::new(), now, offers, last_actions: None };
         if self.registry.is_empty() {
             return Vec::new();
         }

@@ -245,7 +245,11 @@ impl Inner {
     }
 
     /// Names, from the room's state, or from what an invite shows of it.
-    pub(crate) async fn known_of(&self, user: &UserId, event: &StoredEvent) -> Result<Known, SyncError> {
+    pub(crate) async fn known_of(
+        &self,
+        user: &UserId,
+        event: &StoredEvent,
+    ) -> Result<Known, SyncError> {
         let (room, sender) = (event.pdu.room_id(), event.pdu.sender().as_str());
         let mut known = Known::default();
         let view = self.rooms.room(room).await?;
@@ -313,7 +317,8 @@ impl Notification<'_> {
             Kind::WebPush => PLAINTEXT_BYTES_MAX,
             Kind::Http | Kind::Email => usize::MAX,
         };
-        let cuts: [fn(&mut Self); 4] = [|_| {}, Self::drop_content, Self::keep_ids, Self::drop_data];
+        let cuts: [fn(&mut Self); 4] =
+            [|_| {}, Self::drop_content, Self::keep_ids, Self::drop_data];
         for cut in cuts {
             cut(&mut self);
             let body = Body { notification: &self };

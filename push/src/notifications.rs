@@ -84,7 +84,8 @@ impl Push {
             if !self.is_own_arrival(query.user, &event).await? {
                 heads.extend(walk.next_at().map(|next| (next, index)));
             }
-            page.notifications.extend(self.notification(query, &unwanted.users, walk, event).await?);
+            page.notifications
+                .extend(self.notification(query, &unwanted.users, walk, event).await?);
             let is_full = page.notifications.len() >= query.limit || looked_at >= EVENTS_MAX;
             if is_full && !heads.is_empty() {
                 page.before = Some(position);
@@ -126,8 +127,7 @@ impl Push {
         unwanted: &Unwanted,
     ) -> Result<VecDeque<Arc<StoredEvent>>, SyncError> {
         let event = self.inner.rooms.event_by_id(&membership.event_id).await?;
-        let shown =
-            event.filter(|event| !unwanted.hides_invite_of(Some(event.pdu.sender())));
+        let shown = event.filter(|event| !unwanted.hides_invite_of(Some(event.pdu.sender())));
         // One of a room elsewhere has no place in a timeline.
         let placed = shown.map(|event| {
             let mut event = StoredEvent::clone(&event);

@@ -10,11 +10,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use serde::Deserialize;
 use storage::Position;
 
 use crate::{
-    GatewayAnswer, Push, Pusher, gateways::State as GatewayState, notice::Notice,
+    Kind, Push, Pusher, delivery::Verdict, gateways::State as GatewayState, notice::Notice,
     store::NoticeRecord,
 };
 
@@ -49,34 +48,6 @@ enum Outcome {
     Gone,
 }
 
-/// What an answer says.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Taken,
-    Rejected,
-    Failed(String),
-}
-
-fn judge(answer: Result<GatewayAnswer, String>, pushkey: &str) -> Verdict {
-    #[derive(Default, Deserialize)]
-    struct Body {
-        #[serde(default)]
-        rejected: Vec<String>,
-    }
-    match answer {
-        Ok(GatewayAnswer { status: 200..=299, body }) => {
-            // Whatever else it says, it took it.
-            let body: Body = serde_json::from_slice(&body).unwrap_or_default();
-            match body.rejected.iter().any(|key| key == pushkey) {
-                true => Verdict::Rejected,
-                false => Verdict::Taken,
-            }
-        }
-        Ok(GatewayAnswer { status, .. }) => Verdict::Failed(format!("status {status}")),
-        Err(error) => Verdict::Failed(error),
-    }
-}
-
 impl Queues {
     fn get(&self, pusher: u64) -> Arc<Queue> {
         Arc::clone(self.queues.lock().entry(pusher).or_default())
@@ -88,8 +59,13 @@ impl Queues {
 }
 
 impl Push {
-    /// Makes sure that somebody works on what waits for the pusher.
-    pub(crate) fn wake(&self, pusher: &Arc<Pusher>) {
+    /// Makes sure that somebody works on what waits for the pusher, of which something was put there at
+    /// `ts`, in milliseconds.
+    pub(crate) fn wake(&self, pusher: &Arc<Pusher>, ts: u64) {
+        if pusher.kind == Kind::Email {
+            self.wake_for_mail(pusher, ts);
+            return;
+        }
         let queue = self.inner.queues.get(pusher.id);
         if queue.running.swap(true, Ordering::AcqRel) {
             return;
@@ -154,17 +130,17 @@ impl Push {
         let mut failures = 0;
         loop {
             let Some(pusher) = inner.registry.current(pusher) else { return Outcome::Gone };
-            if !inner.is_alive(&pusher) {
+            if !inner.is_alive(&pusher).await {
                 return Outcome::Gone;
             }
             let Some(notice) = self.next_notice(queue, &pusher, record).await else {
                 self.settle(&pusher, position);
                 return Outcome::Done;
             };
-            let gateway = inner.gateways.at(pusher.gateway_host());
-            let reason = match self.attempt(&pusher, &gateway, &notice).await {
+            let (gateway, unread) = (inner.gateways.at(pusher.gateway_host()), notice.unread);
+            let failure = match self.attempt(&pusher, &gateway, record, notice).await {
                 Verdict::Taken => {
-                    *queue.told.lock() = Some(notice.unread);
+                    *queue.told.lock() = Some(unread);
                     self.settle(&pusher, position);
                     return Outcome::Done;
                 }
@@ -173,13 +149,17 @@ impl Push {
                     tracing::info!(user = %pusher.user_id, app = pusher.app_id, "a push key is rejected");
                     return Outcome::Gone;
                 }
-                Verdict::Failed(reason) => reason,
+                Verdict::Refused(reason) => {
+                    self.give_up(queue, &pusher, vec![(position, record.clone())], &reason).await;
+                    return Outcome::Done;
+                }
+                Verdict::Failed { reason, retry_after } => (reason, retry_after),
             };
             failures += 1;
-            if self.gives_up(queue, &pusher, (position, record), &reason).await {
+            if self.gives_up(queue, &pusher, (position, record), &failure.0).await {
                 return Outcome::Done;
             }
-            self.pause(&pusher, &gateway, failures, &reason).await;
+            self.pause(&pusher, &gateway, failures, failure).await;
         }
     }
 
@@ -190,7 +170,7 @@ impl Push {
         pusher: &Pusher,
         record: &NoticeRecord,
     ) -> Option<Notice> {
-        if !pusher.enabled {
+        if !pusher.is_on() {
             return None;
         }
         loop {
@@ -211,23 +191,6 @@ impl Push {
             }
             tokio::time::sleep(PAUSE).await;
         }
-    }
-
-    async fn attempt(&self, pusher: &Pusher, gateway: &GatewayState, notice: &Notice) -> Verdict {
-        let _slot = gateway.slots.acquire().await;
-        let answer = self.inner.gateway.post(pusher.url(), notice.body.clone()).await;
-        let verdict = judge(answer, &pusher.pushkey);
-        match &verdict {
-            Verdict::Failed(_) => {
-                metrics::counter!("meridian_push_failures_total").increment(1);
-                gateway.failed();
-            }
-            _ => {
-                metrics::counter!("meridian_push_sent_total").increment(1);
-                gateway.answered();
-            }
-        }
-        verdict
     }
 
     fn settle(&self, pusher: &Pusher, position: Position) {
@@ -255,30 +218,54 @@ impl Push {
             dead.push((position, record.clone()));
         }
         let gives_up = dead.iter().any(|(at, _)| *at == position);
-        for letter in dead {
-            queue.done.fetch_max(letter.0, Ordering::AcqRel);
-            metrics::counter!("meridian_push_given_up_total").increment(1);
-            if let Err(error) = outbox.bury(pusher, letter, reason, now).await {
-                tracing::error!(%error, "what is given up cannot be written");
-            }
-        }
-        if gives_up {
-            let gateway = pusher.gateway_host();
-            tracing::warn!(user = %pusher.user_id, gateway, reason, "a push is given up");
-            if let Err(error) = outbox.thin_dead().await {
-                tracing::error!(%error, "what is given up cannot be written");
-            }
-        }
+        self.give_up(queue, pusher, dead, reason).await;
         gives_up
     }
 
+    async fn give_up(
+        &self,
+        queue: &Queue,
+        pusher: &Pusher,
+        dead: Vec<(Position, NoticeRecord)>,
+        reason: &str,
+    ) {
+        let Some(newest) = dead.iter().map(|(at, _)| *at).max() else { return };
+        queue.done.fetch_max(newest, Ordering::AcqRel);
+        self.bury(pusher, dead, reason).await;
+    }
+
+    /// Puts what is given up where the operator sees it.
+    pub(crate) async fn bury(
+        &self,
+        pusher: &Pusher,
+        dead: Vec<(Position, NoticeRecord)>,
+        reason: &str,
+    ) {
+        let (outbox, now) = (&self.inner.outbox, self.inner.clock.now_ms());
+        let gateway = pusher.gateway_host();
+        tracing::warn!(user = %pusher.user_id, gateway, reason, "pushes are given up: {}", dead.len());
+        metrics::counter!("meridian_push_given_up_total").increment(dead.len() as u64);
+        if let Err(error) = outbox.bury(pusher, dead, reason, now).await {
+            tracing::error!(%error, "what is given up cannot be written");
+        }
+        if let Err(error) = outbox.thin_dead().await {
+            tracing::error!(%error, "what is given up cannot be written");
+        }
+    }
+
     /// Longer after each failure, and not much longer than the gateway is gone.
-    async fn pause(&self, pusher: &Pusher, gateway: &GatewayState, failures: u32, reason: &str) {
+    async fn pause(
+        &self,
+        pusher: &Pusher,
+        gateway: &GatewayState,
+        failures: u32,
+        (reason, retry_after): (String, Option<Duration>),
+    ) {
         let config = &self.inner.config;
-        let doubled = config.retry_min.saturating_mul(1 << (failures - 1).min(20));
         // Between 0.8 and 1.4: those who failed together do not come back together.
         let jitter = 0.8 + 0.6 * self.inner.rng.below(1000) as f64 / 1000.0;
-        let pause = doubled.min(config.retry_max).mul_f64(jitter);
+        let wanted = retry_after.unwrap_or_default().min(config.give_up);
+        let pause = config.pause_after(failures).mul_f64(jitter).max(wanted);
         let gateway_host = pusher.gateway_host();
         tracing::info!(
             gateway = gateway_host,
@@ -286,32 +273,11 @@ impl Push {
             ?pause,
             "a push gateway does not take a push"
         );
-        let soonest = pause.min(SOONEST);
+        let soonest = pause.min(SOONEST.max(wanted));
         tokio::time::sleep(soonest).await;
         tokio::select! {
             () = tokio::time::sleep(pause - soonest) => {}
             () = gateway.recovered.notified() => {}
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{GatewayAnswer, Verdict, judge};
-
-    #[test]
-    fn an_answer_counts_by_its_status_and_the_keys_it_rejects() {
-        let judged = |status, body: &'static str| {
-            judge(Ok(GatewayAnswer { status, body: body.into() }), "key")
-        };
-        for body in ["", "{}", r#"{"rejected":[]}"#, r#"{"rejected":["other"]}"#, "nonsense"] {
-            assert_eq!(judged(200, body), Verdict::Taken, "{body}");
-        }
-        assert_eq!(judged(200, r#"{"rejected":["other","key"]}"#), Verdict::Rejected);
-        for status in [302, 400, 404, 429, 500, 502] {
-            let rejecting = judged(status, r#"{"rejected":["key"]}"#);
-            assert_eq!(rejecting, Verdict::Failed(format!("status {status}")));
-        }
-        assert_eq!(judge(Err("gone".to_owned()), "key"), Verdict::Failed("gone".to_owned()));
     }
 }

@@ -170,8 +170,8 @@ section! {
 }
 
 section! {
-    /// Mails by which users confirm their addresses and reset their passwords. They lead to
-    /// `public_url`. Without a `host` none are sent.
+    /// Mails by which users confirm their addresses and reset their passwords, and are told of
+    /// what they have not read. They lead to `public_url`. Without a `host` none are sent.
     pub struct Mail {
         /// The mail server (SMTP).
         host: Option<String> = None,
@@ -190,6 +190,14 @@ section! {
         reveal_accounts: bool = false,
         /// Hosts of clients, such as "app.example.org", to which a link in a mail may lead on.
         next_link_hosts: Vec<String> = Vec::new(),
+        /// Whether users may have mails about messages that they have not read. They switch them on
+        /// in their client.
+        notifications: bool = true,
+        /// Minutes for which a message has to be unread before a mail tells of it.
+        notification_delay_minutes: u64 = 10,
+        /// The web client, such as "https://app.example.org", that those mails lead to. Else they
+        /// lead to matrix.to, where the reader chooses one.
+        client_url: Option<String> = None,
     }
 }
 
@@ -221,11 +229,15 @@ section! {
 }
 
 section! {
-    /// Notifications to the push gateways that users' apps name. Which addresses and certificates
-    /// are accepted is said under `[federation]`.
+    /// Notifications to the push gateways and push services that users' apps name. Which addresses
+    /// and certificates are accepted is said under `[federation]`.
     pub struct Push {
-        /// Whether gateways are told the content of events, if the app asks for more than ids.
+        /// Whether gateways are told the content of events, if the app asks for more than ids, and
+        /// mails show it. Of what is encrypted they show nothing in any case.
         content: bool = true,
+        /// Whether apps may have notifications sent to a push service (Web Push), which cannot read
+        /// them, and need no push gateway.
+        web_push: bool = true,
         /// Whether the number on an app's icon is that of rooms with something unread; else it is
         /// that of unread events.
         count_rooms: bool = true,
@@ -332,6 +344,8 @@ impl Config {
     pub(super) fn validate(&self) -> anyhow::Result<()> {
         self.server_name()?;
         self.engine()?;
+        self.support.validate()?;
+        self.turn.to_config()?;
         let tls = &self.tls;
         ensure!(
             tls.certificate.is_some() == tls.private_key.is_some(),
@@ -344,8 +358,6 @@ impl Config {
         );
         ensure!(
             events::RoomVersion::parse(&self.rooms.default_version).is_some(),
-        self.support.validate()?;
-        self.turn.to_config()?;
             "[rooms] `default_version`: there is no room version {}",
             self.rooms.default_version
         );
@@ -410,6 +422,7 @@ impl Config {
             search: self.search.enabled,
             captcha_public_key: self.captcha()?.map(|captcha| captcha.public_key),
             public_url: self.public_url.clone(),
+            support: self.support.to_config(),
             rate_limits: client_api::RateLimits {
                 enabled: rates.enabled,
                 message: rate(rates.message),
@@ -422,7 +435,6 @@ impl Config {
                 mail: rate(rates.mail),
                 other: rate(rates.other),
             },
-            support: self.support.to_config(),
             trusted_proxies: client_api::TrustedProxies(proxies.collect::<anyhow::Result<_>>()?),
             legacy_websocket: http.legacy_websocket,
             ..client_api::Config::default()
@@ -482,6 +494,7 @@ impl Config {
             next_link_hosts: self.mail.next_link_hosts.clone(),
             identity_providers: self.sso()?.providers().map(|it| it.id.clone()).collect(),
             legacy_mentions: self.push.legacy_mentions,
+            turn: self.turn.to_config()?,
             ..accounts::Config::default()
         })
     }
@@ -494,7 +507,6 @@ impl Config {
             appservice::Registration::parse(&text, &server_name).with_context(about)
         };
         self.appservices.registrations.iter().map(read).collect()
-            turn: self.turn.to_config()?,
     }
 
     /// `None` if no mails are sent.
@@ -511,6 +523,10 @@ impl Config {
         ensure!(
             section.username.is_some() == section.password.is_some(),
             "[mail] needs both `username` and `password`, or neither"
+        );
+        ensure!(
+            section.client_url.as_ref().is_none_or(|url| url.starts_with("https://")),
+            "[mail] `client_url` begins with https://"
         );
         let from = section.from.as_deref().context("[mail] needs a sender, `from`")?;
         let credentials = section.username.clone().zip(section.password.clone());
@@ -529,14 +545,30 @@ impl Config {
 
     pub(crate) fn push(&self) -> push::Config {
         let section = &self.push;
+        let contact = || format!("https://{}/", self.server_name);
+        let contact = self.public_url.clone().unwrap_or_else(contact);
         push::Config {
             with_content: section.content,
             count_rooms: section.count_rooms,
             retry_min: Duration::from_secs(section.retry_min_seconds.max(1)),
             retry_max: Duration::from_secs(section.retry_max_seconds.max(1)),
             give_up: Duration::from_secs(section.give_up_hours.saturating_mul(60 * 60)),
+            web_push_contact: section.web_push.then_some(contact),
+            mail: self.push_mail(),
             ..push::Config::default()
         }
+    }
+
+    fn push_mail(&self) -> Option<push::MailConfig> {
+        let section = &self.mail;
+        let public_url = self.public_url.as_deref()?;
+        (section.host.is_some() && section.notifications).then(|| push::MailConfig {
+            brand: self.server_name.clone(),
+            unsubscribe_url: client_api::unsubscribe_url(public_url),
+            client_url: section.client_url.clone(),
+            delay: Duration::from_secs(section.notification_delay_minutes.saturating_mul(60)),
+            ..push::MailConfig::default()
+        })
     }
 
     pub(crate) fn media(&self) -> media::Config {

@@ -1,15 +1,17 @@
 //! `/_matrix/client/*/pushers` and `/pushers/set` ([spec])
 //!
-//! The body is read by hand: ruma's types know nothing of MSC3881.
+//! The body is read by hand: ruma's types know nothing of MSC3881 and MSC4174.
 //!
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3pushers
 
-use ::push::{NewPusher, Push, Pusher, PusherError};
+use ::push::{ActivationError, NewPusher, Push, Pusher, PusherError, SetPusher};
 use axum::{
     Router,
     extract::{FromRef, State},
+    response::{IntoResponse as _, Response},
     routing::{get, post},
 };
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -29,21 +31,26 @@ where
     let mut router = Router::new();
     for version in ["r0", "v3"] {
         let base = format!("/_matrix/client/{version}/pushers");
-        router =
-            router.route(&base, get(get_pushers)).route(&format!("{base}/set"), post(set_pusher));
+        router = router
+            .route(&base, get(get_pushers))
+            .route(&format!("{base}/set"), post(set_pusher))
+            .route(&format!("{base}/ack"), post(activate_pusher));
     }
     router
 }
 
-async fn get_pushers(State(push): State<Push>, AuthedRaw { session, .. }: AuthedRaw) -> RawJson {
-    let pushers = push.pushers(&session.user_id);
+async fn get_pushers(
+    State(push): State<Push>,
+    AuthedRaw { session, .. }: AuthedRaw,
+) -> Result<RawJson, Error> {
+    let pushers = push.pushers(&session.user_id).await?;
     let pushers: Vec<_> = pushers.iter().map(|pusher| render(pusher)).collect();
-    RawJson(json!({ "pushers": pushers }).to_string().into())
+    Ok(RawJson(json!({ "pushers": pushers }).to_string().into()))
 }
 
 fn render(pusher: &Pusher) -> Value {
     let mut object = json!({
-        "kind": pusher.kind,
+        "kind": pusher.kind.as_str(),
         "app_id": pusher.app_id,
         "pushkey": pusher.pushkey,
         "app_display_name": pusher.app_display_name,
@@ -57,6 +64,9 @@ fn render(pusher: &Pusher) -> Value {
     });
     if let Some(profile_tag) = &pusher.profile_tag {
         object["profile_tag"] = json!(profile_tag);
+    }
+    if let Some(activated) = pusher.activated() {
+        object["activated"] = json!(activated);
     }
     object
 }
@@ -109,7 +119,7 @@ impl Required {
 async fn set_pusher(
     State(push): State<Push>,
     AuthedRaw { session, body, .. }: AuthedRaw,
-) -> Result<Empty, Error> {
+) -> Result<Response, Error> {
     let body: Body = parse(&body)?;
     let mut required = Required::default();
     let app_id = required.take("app_id", body.app_id);
@@ -118,7 +128,7 @@ async fn set_pusher(
     let Some(kind) = kind.filter(|_| required.0.is_empty()) else {
         required.check()?;
         push.delete_pusher(&session.user_id, &app_id, &pushkey).await?;
-        return Ok(Empty);
+        return Ok(Empty.into_response());
     };
     let new = NewPusher {
         app_id,
@@ -133,7 +143,28 @@ async fn set_pusher(
         append: body.append.unwrap_or(false),
     };
     required.check()?;
-    push.set_pusher(&session, new).await?;
+    Ok(match push.set_pusher(&session, new).await? {
+        SetPusher::Active => Empty.into_response(),
+        // "The pusher is set but needs to be activated."
+        SetPusher::AwaitsActivation => (StatusCode::CREATED, Empty).into_response(),
+    })
+}
+
+async fn activate_pusher(
+    State(push): State<Push>,
+    AuthedRaw { session, body, .. }: AuthedRaw,
+) -> Result<Empty, Error> {
+    #[derive(Deserialize)]
+    struct Body {
+        app_id: Option<String>,
+        ack_token: Option<String>,
+    }
+    let body: Body = parse(&body)?;
+    let mut required = Required::default();
+    let app_id = required.take("app_id", body.app_id);
+    let ack_token = required.take("ack_token", body.ack_token);
+    required.check()?;
+    push.activate_pusher(&session, &app_id, &ack_token).await?;
     Ok(Empty)
 }
 
@@ -141,8 +172,24 @@ impl From<PusherError> for Error {
     fn from(error: PusherError) -> Self {
         match &error {
             PusherError::Invalid(_) => Self::invalid_param(error.to_string()),
+            PusherError::NotOwnAddress(_) => {
+                Self::new(StatusCode::BAD_REQUEST, "M_THREEPID_NOT_FOUND", error.to_string())
+            }
             PusherError::Commit(storage::CommitError::LowSpace) => Self::low_space(),
             other => Self::internal(other),
+        }
+    }
+}
+
+impl From<ActivationError> for Error {
+    fn from(error: ActivationError) -> Self {
+        let bad = |errcode, text: String| Self::new(StatusCode::BAD_REQUEST, errcode, text);
+        let text = error.to_string();
+        match error {
+            ActivationError::NoPusher => Self::not_found(text),
+            ActivationError::Expired => bad("M_EXPIRED_ACTIVATION_TOKEN", text),
+            ActivationError::UnknownToken => bad("M_UNKNOWN_ACTIVATION_TOKEN", text),
+            ActivationError::Pusher(error) => error.into(),
         }
     }
 }

@@ -51,7 +51,7 @@ struct DeadLetters;
 impl Table for DeadLetters {
     const NAME: &'static str = "push_dead_letters";
     type Partition = u32;
-    /// When it was given up, in milliseconds, and the place in the outbox.
+    /// When it was given up, in milliseconds, and what tells it from others of that time.
     type Sort = (u64, u64);
     type Value = DeadRecord;
 }
@@ -114,6 +114,12 @@ impl OutboxStore {
         self.0.submit(batch)
     }
 
+    pub(crate) fn settle_all(batch: &mut Batch, pusher: u64, positions: &[Position]) {
+        for position in positions {
+            batch.delete::<Outbox>(pusher, *position);
+        }
+    }
+
     /// Removes what waits for a pusher that is no more.
     pub(crate) async fn clear(&self, pusher: u64) -> Result<(), rooms::Error> {
         loop {
@@ -153,25 +159,28 @@ impl OutboxStore {
         Ok(rows.into_iter().map(|row| (row.sort, row.value)).collect())
     }
 
-    /// Gives a notification up.
+    /// Gives notifications up.
     pub(crate) async fn bury(
         &self,
         pusher: &Pusher,
-        (position, notice): (Position, NoticeRecord),
+        dead: Vec<(Position, NoticeRecord)>,
         reason: &str,
         now: u64,
     ) -> Result<(), CommitError> {
-        let letter = DeadLetter {
-            user_id: pusher.user_id.clone(),
-            app_id: pusher.app_id.clone(),
-            gateway: pusher.gateway_host(),
-            room_id: notice.room_id,
-            event_id: notice.event_id,
-            reason: reason.to_owned(),
-        };
         let mut batch = Batch::new();
-        batch.delete::<Outbox>(pusher.id, position);
-        batch.derive_put::<DeadLetters>(DEAD, (now, position), &letter);
+        for (position, notice) in dead {
+            let letter = DeadLetter {
+                user_id: pusher.user_id.clone(),
+                app_id: pusher.app_id.clone(),
+                gateway: pusher.gateway_host(),
+                room_id: notice.room_id,
+                event_id: notice.event_id,
+                reason: reason.to_owned(),
+            };
+            batch.delete::<Outbox>(pusher.id, position);
+            // Of one event many may be given up at once.
+            batch.derive_put::<DeadLetters>(DEAD, (now, position ^ pusher.id), &letter);
+        }
         self.0.commit(batch).await.map(drop)
     }
 

@@ -5,7 +5,10 @@ use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 use storage::{Batch, CommitError, First, Position, Range, ReadError, Store, Table, Versioned};
 
-use crate::Pusher;
+use crate::{
+    Kind, Pusher,
+    pusher::{Activation, Tie},
+};
 
 /// The index of users is spread over this many partitions.
 const INDEX_PARTITIONS: u32 = 64;
@@ -23,14 +26,70 @@ struct PusherRecord {
     data: String,
     enabled: bool,
     device_id: OwnedDeviceId,
-    session: u64,
+    tie: TieRecord,
+    activation: Option<ActivationRecord>,
     set_ts: u64,
     since: Position,
 }
 
 impl Versioned for PusherRecord {
+    const VERSION: u8 = 2;
+    type Previous = PusherRecordV1;
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum TieRecord {
+    Session(u64),
+    Address { added_at: u64 },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ActivationRecord {
+    done: bool,
+    ack_token: String,
+    expires_at: u64,
+}
+
+/// When there were pushers over HTTP only.
+#[derive(Debug, Serialize, Deserialize)]
+struct PusherRecordV1 {
+    id: u64,
+    kind: String,
+    app_display_name: String,
+    device_display_name: String,
+    profile_tag: Option<String>,
+    lang: String,
+    data: String,
+    enabled: bool,
+    device_id: OwnedDeviceId,
+    session: u64,
+    set_ts: u64,
+    since: Position,
+}
+
+impl Versioned for PusherRecordV1 {
     const VERSION: u8 = 1;
     type Previous = First;
+}
+
+impl From<PusherRecordV1> for PusherRecord {
+    fn from(old: PusherRecordV1) -> Self {
+        Self {
+            id: old.id,
+            kind: old.kind,
+            app_display_name: old.app_display_name,
+            device_display_name: old.device_display_name,
+            profile_tag: old.profile_tag,
+            lang: old.lang,
+            data: old.data,
+            enabled: old.enabled,
+            device_id: old.device_id,
+            tie: TieRecord::Session(old.session),
+            activation: None,
+            set_ts: old.set_ts,
+            since: old.since,
+        }
+    }
 }
 
 struct Pushers;
@@ -76,7 +135,7 @@ impl PusherRecord {
         let data = serde_json::to_string(&pusher.data).expect("a map of JSON values is JSON");
         Self {
             id: pusher.id,
-            kind: pusher.kind.clone(),
+            kind: pusher.kind.as_str().to_owned(),
             app_display_name: pusher.app_display_name.clone(),
             device_display_name: pusher.device_display_name.clone(),
             profile_tag: pusher.profile_tag.clone(),
@@ -84,19 +143,21 @@ impl PusherRecord {
             data,
             enabled: pusher.enabled,
             device_id: pusher.device_id.clone(),
-            session: pusher.session.to_u64(),
+            tie: TieRecord::new(pusher.tie),
+            activation: pusher.activation.clone().map(ActivationRecord::new),
             set_ts: pusher.set_ts,
             since: pusher.since,
         }
     }
 
-    fn into_pusher(self, user_id: OwnedUserId, app_id: String, pushkey: String) -> Pusher {
-        Pusher {
+    /// `None` if a later build knew a kind that this one does not.
+    fn into_pusher(self, user_id: OwnedUserId, app_id: String, pushkey: String) -> Option<Pusher> {
+        Some(Pusher {
             id: self.id,
             user_id,
             app_id,
             pushkey,
-            kind: self.kind,
+            kind: Kind::parse(&self.kind)?,
             app_display_name: self.app_display_name,
             device_display_name: self.device_display_name,
             profile_tag: self.profile_tag,
@@ -104,10 +165,39 @@ impl PusherRecord {
             data: serde_json::from_str(&self.data).unwrap_or_default(),
             enabled: self.enabled,
             device_id: self.device_id,
-            session: SessionId::from_u64(self.session),
+            tie: self.tie.into_tie(),
+            activation: self.activation.map(ActivationRecord::into_activation),
             set_ts: self.set_ts,
             since: self.since,
+        })
+    }
+}
+
+impl TieRecord {
+    fn new(tie: Tie) -> Self {
+        match tie {
+            Tie::Session(session) => Self::Session(session.to_u64()),
+            Tie::Address { added_at } => Self::Address { added_at },
         }
+    }
+
+    fn into_tie(self) -> Tie {
+        match self {
+            Self::Session(session) => Tie::Session(SessionId::from_u64(session)),
+            Self::Address { added_at } => Tie::Address { added_at },
+        }
+    }
+}
+
+impl ActivationRecord {
+    fn new(activation: Activation) -> Self {
+        let Activation { done, ack_token, expires_at } = activation;
+        Self { done, ack_token, expires_at }
+    }
+
+    fn into_activation(self) -> Activation {
+        let Self { done, ack_token, expires_at } = self;
+        Activation { done, ack_token, expires_at }
     }
 }
 
@@ -155,7 +245,8 @@ impl PusherStore {
                 for user in users.into_iter().filter_map(|row| UserId::parse(row.sort).ok()) {
                     for row in self.0.scan::<Pushers>(&user, Range::all()).await? {
                         let (app_id, pushkey) = row.sort;
-                        each(row.value.into_pusher(user.clone(), app_id, pushkey));
+                        let pusher = row.value.into_pusher(user.clone(), app_id, pushkey);
+                        pusher.into_iter().for_each(&mut each);
                     }
                 }
                 range = Range::after(&last).limit(PAGE);

@@ -61,7 +61,7 @@ async fn a_rejected_key_ends_the_pusher_and_no_other() {
     world.gateway.becomes("push.example", Mood::Rejects);
     world.say(&room, &ada, "one").await;
     world.gateway.takes(1).await;
-    while world.push.pushers(&ben.user_id).len() > 1 {
+    while world.pushers(&ben).await > 1 {
         tokio::task::yield_now().await;
     }
     world.gateway.becomes("push.example", Mood::Takes);
@@ -70,7 +70,7 @@ async fn a_rejected_key_ends_the_pusher_and_no_other() {
     let taken = world.gateway.takes(2).await;
     assert!(taken.iter().all(|one| one["devices"][0]["pushkey"] == "other"), "{taken:?}");
     let world = world.restart().await;
-    assert_eq!(world.push.pushers(&ben.user_id).len(), 1);
+    assert_eq!(world.pushers(&ben).await, 1);
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
-//! The other end: a gateway that takes notifications, refuses them, or never answers.
+//! The other end: a gateway, or a push service, that takes notifications, refuses them, or never
+//! answers.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use push::{GatewayAnswer, GatewayFuture};
+use push::{GatewayAnswer, GatewayFuture, WebPushMessage};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -22,6 +23,8 @@ pub(crate) enum Mood {
     Rejects,
     /// Never answers.
     Hangs,
+    /// Answers with this status, and wants to be left alone for so many seconds.
+    Answers(u16, u64),
 }
 
 /// Cheap to clone.
@@ -30,6 +33,8 @@ pub(crate) struct Receiver {
     /// By a part of the URL.
     moods: Arc<Mutex<Vec<(&'static str, Mood)>>>,
     taken: Arc<watch::Sender<Vec<(String, Value)>>>,
+    /// What came by Web Push.
+    pushed: Arc<watch::Sender<Vec<WebPushMessage>>>,
     tried: Arc<watch::Sender<usize>>,
 }
 
@@ -37,7 +42,8 @@ impl Receiver {
     pub(crate) fn new() -> Self {
         let (taken, _) = watch::channel(Vec::new());
         let (tried, _) = watch::channel(0);
-        Self { moods: Arc::default(), taken: Arc::new(taken), tried: Arc::new(tried) }
+        let pushed = Arc::new(watch::channel(Vec::new()).0);
+        Self { moods: Arc::default(), taken: Arc::new(taken), pushed, tried: Arc::new(tried) }
     }
 
     /// From now on, for URLs that contain `part`.
@@ -64,6 +70,20 @@ impl Receiver {
         all.into_iter().map(|(_, body)| body["notification"].clone()).collect()
     }
 
+    /// The messages by Web Push that were taken, once there are so many; forgotten by this.
+    pub(crate) async fn is_pushed(&self, count: usize) -> Vec<WebPushMessage> {
+        let mut pushed = self.pushed.subscribe();
+        let waited = pushed.wait_for(|pushed| pushed.len() >= count);
+        let waited = tokio::time::timeout(PATIENCE, waited).await.map(drop);
+        assert!(waited.is_ok(), "{count} are expected, there are {:#?}", self.pushed.borrow());
+        self.pushed.send_replace(Vec::new())
+    }
+
+    /// How often it was tried so far.
+    pub(crate) fn tries(&self) -> usize {
+        *self.tried.borrow()
+    }
+
     /// What was taken so far.
     pub(crate) fn taken(&self) -> Vec<Value> {
         let taken = self.taken.borrow();
@@ -85,8 +105,9 @@ impl push::Gateway for Receiver {
             let body: Value = serde_json::from_slice(&body).expect("JSON");
             let mood = self.mood(url);
             self.tried.send_modify(|tried| *tried += 1);
-            let answer =
-                |status, body: Value| Ok(GatewayAnswer { status, body: body.to_string().into() });
+            let answer = |status, body: Value| {
+                Ok(GatewayAnswer { status, body: body.to_string().into(), retry_after: None })
+            };
             match mood {
                 Mood::Takes => {
                     self.taken.send_modify(|taken| taken.push((url.to_owned(), body)));
@@ -99,6 +120,29 @@ impl push::Gateway for Receiver {
                     answer(200, json!({ "rejected": [key] }))
                 }
                 Mood::Hangs => std::future::pending().await,
+                Mood::Answers(status, _) => answer(status, json!({})),
+            }
+        })
+    }
+
+    fn push<'a>(&'a self, url: &'a str, message: WebPushMessage) -> GatewayFuture<'a> {
+        Box::pin(async move {
+            let mood = self.mood(url);
+            self.tried.send_modify(|tried| *tried += 1);
+            let answer = |status| Ok(GatewayAnswer { status, ..GatewayAnswer::default() });
+            match mood {
+                Mood::Takes => {
+                    self.pushed.send_modify(|pushed| pushed.push(message));
+                    answer(201)
+                }
+                Mood::Fails => answer(502),
+                Mood::Absent => Err("no connection".to_owned()),
+                Mood::Rejects => answer(410),
+                Mood::Hangs => std::future::pending().await,
+                Mood::Answers(status, seconds) => {
+                    let retry_after = Some(Duration::from_secs(seconds));
+                    Ok(GatewayAnswer { status, retry_after, ..GatewayAnswer::default() })
+                }
             }
         })
     }

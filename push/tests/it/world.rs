@@ -2,20 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use accounts::{Accounts, NewSession, NewUser, Session};
+use accounts::{Accounts, EmailPurpose, EmailTokenRequest, NewSession, NewUser, Session};
 use devices::Devices;
 use presence::Presence;
-use push::{Config, NewPusher, Pieces, Push};
+use push::{Config, MailConfig, NewPusher, Pieces, Push};
 use rooms::{
     CreateRoom, JoinRequest, MembershipChange, NewEvent, NewReceipt, Preset, Profile, Rooms,
 };
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId, UserId, owned_server_name};
 use serde_json::{Value, json, value::RawValue};
-use stdx::{ManualClock, Rng, Tasks};
+use stdx::{Clock as _, ManualClock, Rng, Tasks};
 use storage::Store;
 use sync::{Sources, Sync};
 
-use crate::gateway::Receiver;
+use crate::{gateway::Receiver, postbox::Postbox};
 
 pub(crate) const START_MS: u64 = 1_700_000_000_000;
 
@@ -26,13 +26,22 @@ pub(crate) struct World {
     pub(crate) push: Push,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) gateway: Receiver,
+    pub(crate) postbox: Postbox,
+    config: Config,
     tasks: Tasks,
 }
 
 /// Tries again at once, nearly.
 pub(crate) fn config() -> Config {
     let (retry_min, retry_max) = (Duration::from_millis(1), Duration::from_millis(5));
-    Config { retry_min, retry_max, ..Config::default() }
+    let mail = MailConfig {
+        brand: "x.test".to_owned(),
+        unsubscribe_url: "https://x.test/end?ticket=".to_owned(),
+        look_every: Duration::from_millis(1),
+        ..MailConfig::default()
+    };
+    let web_push_contact = Some("https://x.test/".to_owned());
+    Config { retry_min, retry_max, web_push_contact, mail: Some(mail), ..Config::default() }
 }
 
 impl World {
@@ -42,10 +51,16 @@ impl World {
 
     pub(crate) async fn with(config: Config) -> Self {
         let store = Store::open(&storage::Config::memory(), 7).expect("memory opens");
-        Self::on(store, ManualClock::new(START_MS), Receiver::new(), config).await
+        let ends = (Receiver::new(), Postbox::new());
+        Self::on(store, ManualClock::new(START_MS), ends, config).await
     }
 
-    async fn on(store: Store, clock: Arc<ManualClock>, gateway: Receiver, config: Config) -> Self {
+    async fn on(
+        store: Store,
+        clock: Arc<ManualClock>,
+        (gateway, postbox): (Receiver, Postbox),
+        config: Config,
+    ) -> Self {
         let (rng, tasks) = (Rng::from_seed(1), Tasks::new());
         let name = owned_server_name!("x.test");
         let key = events::SigningKey::from_seed(&[7; 32], "test").expect("a key");
@@ -63,6 +78,7 @@ impl World {
         let accounts =
             Accounts::open(accounts, store.clone(), clock.clone(), rng.clone(), name).await;
         let accounts = accounts.expect("accounts open");
+        accounts.set_mailer(Arc::new(postbox.clone()));
         let sources = Sources {
             store: store.clone(),
             rooms: rooms.clone(),
@@ -86,16 +102,50 @@ impl World {
             sync,
             gateway: Arc::new(gateway.clone()),
         };
-        let push = Push::open(config, pieces).await.expect("push opens");
-        Self { store, rooms, accounts, push, clock, gateway, tasks }
+        let push = Push::open(config.clone(), pieces).await.expect("push opens");
+        Self { store, rooms, accounts, push, clock, gateway, postbox, config, tasks }
     }
 
     /// The process ends in order, and begins again.
     pub(crate) async fn restart(self) -> Self {
         self.tasks.shutdown().await;
         self.store.barrier().wait().await.expect("written");
-        let Self { store, clock, gateway, .. } = self;
-        Self::on(store, clock, gateway, config()).await
+        let Self { store, clock, gateway, postbox, config, .. } = self;
+        Self::on(store, clock, (gateway, postbox), config).await
+    }
+
+    /// Gives a user an address that they have confirmed.
+    pub(crate) async fn has_address(&self, user: &Session, email: &str) {
+        let client_secret = "secret";
+        let request = EmailTokenRequest {
+            purpose: EmailPurpose::AddToAccount,
+            email,
+            client_secret,
+            send_attempt: self.clock.now_ms(),
+            next_link: None,
+            link: "https://x.test/confirm",
+        };
+        let sid = self.accounts.request_email_token(request).await.expect("a mail is sent");
+        let mail = self.postbox.takes(1).await.remove(0);
+        let (_, token) = mail.text.split_once("&token=").expect("a link");
+        let token = token.split_whitespace().next().expect("a token");
+        self.accounts.confirm_email(&sid, token).expect("the link is good");
+        let added = self.accounts.add_threepid(&user.user_id, &sid, client_secret).await;
+        added.expect("the address is added");
+        self.postbox.is_tried(1).await;
+    }
+
+    /// A user who is written mails, at their name.
+    pub(crate) async fn mailed(&self, name: &str) -> Session {
+        let session = self.user(name).await;
+        let address = format!("{name}@mail.test");
+        self.has_address(&session, &address).await;
+        self.set(&session, mail_pusher(&address)).await;
+        session
+    }
+
+    pub(crate) async fn pushers(&self, user: &Session) -> usize {
+        self.push.pushers(&user.user_id).await.expect("readable").len()
     }
 
     /// A new user, logged in.
@@ -182,12 +232,32 @@ impl World {
         event_type: &str,
         content: &Value,
     ) -> OwnedEventId {
+        self.send(room_id, sender, (event_type, None), content).await
+    }
+
+    pub(crate) async fn set_state(
+        &self,
+        room_id: &RoomId,
+        sender: &UserId,
+        event_type: &str,
+        content: &Value,
+    ) {
+        self.send(room_id, sender, (event_type, Some("")), content).await;
+    }
+
+    async fn send(
+        &self,
+        room_id: &RoomId,
+        sender: &UserId,
+        (event_type, state_key): (&str, Option<&str>),
+        content: &Value,
+    ) -> OwnedEventId {
         let content = RawValue::from_string(content.to_string()).expect("JSON");
         let event = NewEvent {
             room_id,
             sender,
             event_type,
-            state_key: None,
+            state_key,
             content: &content,
             txn: None,
             timestamp: None,
@@ -230,4 +300,14 @@ pub(crate) fn pusher_at(host: &str, key: &str) -> NewPusher {
     let url = format!("https://{host}/_matrix/push/v1/notify");
     pusher.data.insert("url".to_owned(), json!(url));
     pusher
+}
+
+/// A pusher that writes mails.
+pub(crate) fn mail_pusher(address: &str) -> NewPusher {
+    NewPusher {
+        app_id: "m.email".to_owned(),
+        kind: "email".to_owned(),
+        data: serde_json::Map::new(),
+        ..pusher(address)
+    }
 }
