@@ -73,6 +73,10 @@ impl Limits {
         Self { enabled: rates.enabled, blocked: Mutex::default(), limiters: by_action.map(limiter) }
     }
 
+    pub(crate) fn are_enabled(&self) -> bool {
+        self.enabled
+    }
+
     /// Uses one unit of the subject's allowance, or says when there will be one.
     pub(crate) fn check(&self, action: Action, subject: &Subject) -> Result<(), Error> {
         self.spend(action, subject).map_err(Error::limit_exceeded)

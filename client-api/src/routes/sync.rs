@@ -101,6 +101,7 @@ pub(super) fn parse_filter(json: &str) -> Result<Arc<Filter>, Error> {
 
 async fn sync_events(
     State(accounts): State<Accounts>,
+    State(sockets): State<Sockets>,
     State(sync): State<SyncEngine>,
     AuthedRaw { session, parts, .. }: AuthedRaw,
 ) -> Result<RawJson, Error> {
@@ -111,7 +112,7 @@ async fn sync_events(
         user: &session.user_id,
         device: Some(&session.device_id),
         since: query.since.as_deref().filter(|since| !since.is_empty()),
-        filter: parse_filter(&filter)?,
+        filter: sockets.parse_filter(&filter)?,
         full_state: query.full_state,
         set_presence: presence_state(query.set_presence.as_deref())?,
         use_state_after: state_after(query.use_state_after, query.unstable_use_state_after),

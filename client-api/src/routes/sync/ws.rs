@@ -33,7 +33,7 @@ use rooms::Rooms;
 use serde::Deserialize;
 use serde_json::json;
 use stdx::{Rng, Tasks};
-use sync::Sync as SyncEngine;
+use sync::{Filter, Sync as SyncEngine};
 
 use self::{
     filters::Filters,
@@ -74,11 +74,21 @@ pub struct Pieces {
 }
 
 impl Sockets {
+    /// Must be called within a Tokio runtime.
     pub fn new(pieces: Pieces) -> Self {
         let config = pieces.gate.config();
-        let registry = Registry::new(config.sockets_per_device, config.sockets_per_user);
-        let filters = Filters::default();
-        Self { inner: Arc::new(Inner { pieces, registry: Arc::new(registry), filters }) }
+        let registry = Arc::new(Registry::new(config.sockets_per_device, config.sockets_per_user));
+        let (tasks, open) = (pieces.tasks.clone(), Arc::clone(&registry));
+        pieces.tasks.spawn("sockets' end", async move {
+            tasks.stopping().await;
+            open.call_all();
+        });
+        Self { inner: Arc::new(Inner { pieces, registry, filters: Filters::default() }) }
+    }
+
+    /// The filter of a sync, over whichever transport: many ask with the same one.
+    pub(super) fn parse_filter(&self, json: &str) -> Result<Arc<Filter>, Error> {
+        self.inner.filters.parse(json)
     }
 
     /// How many sockets are open.

@@ -7,6 +7,7 @@ use accounts::Session;
 use rooms::NewReceipt;
 use ruma::{OwnedEventId, OwnedRoomId};
 use serde::Deserialize;
+use storage::Position;
 
 use super::Pieces;
 
@@ -21,15 +22,34 @@ struct Wish {
     enabled: bool,
 }
 
+/// Whether the user wants receipts to be sent, as it was read last, and up to where the user's account
+/// data had changed then.
+#[derive(Default)]
+pub(super) struct Wanted(Option<(Position, bool)>);
+
+impl Wanted {
+    /// `changed`: up to where the account data has changed by now.
+    pub(super) async fn get(
+        &mut self,
+        pieces: &Pieces,
+        session: &Session,
+        changed: Position,
+    ) -> bool {
+        if let Some((_, wanted)) = self.0.filter(|(read, _)| *read == changed) {
+            return wanted;
+        }
+        let wanted = is_wanted(pieces, session).await;
+        self.0 = Some((changed, wanted));
+        wanted
+    }
+}
+
 /// Tells the rooms that the events, of which the newest of each room comes last, have arrived.
 pub(super) async fn tell(
     pieces: &Pieces,
     session: &Session,
     events: Vec<(OwnedRoomId, OwnedEventId)>,
 ) {
-    if !is_wanted(pieces, session).await {
-        return;
-    }
     let newest: BTreeMap<_, _> = events.into_iter().collect();
     for (room_id, event_id) in newest.iter().take(ROOMS_MAX) {
         let receipt =

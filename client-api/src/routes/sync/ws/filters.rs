@@ -1,7 +1,8 @@
-//! The filters of open sockets. Clients of one kind send the same one, so each is kept once.
+//! The filters of open sockets, and those that polls asked with of late. Clients of one kind send
+//! the same one, so each is kept once.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Weak},
 };
 
@@ -14,6 +15,8 @@ use crate::{error::Error, routes::sync::parse_filter};
 const JSON_BYTES_MAX: usize = 2048;
 /// Below this many there is nothing to clean up.
 const KEPT_MIN: usize = 64;
+/// The newest are kept although nobody uses them: a poll asks again with the same one.
+const NEWEST_KEPT: usize = 32;
 
 #[derive(Default)]
 pub(super) struct Filters {
@@ -23,6 +26,7 @@ pub(super) struct Filters {
 #[derive(Default)]
 struct Known {
     by_json: HashMap<Box<str>, Weak<Filter>>,
+    newest: VecDeque<Arc<Filter>>,
     /// How many there may be before those that nobody uses any more are dropped.
     clean_at: usize,
 }
@@ -48,6 +52,8 @@ impl Known {
             self.clean_at = KEPT_MIN.max(2 * self.by_json.len());
         }
         self.by_json.insert(json.into(), Arc::downgrade(filter));
+        self.newest.truncate(NEWEST_KEPT - 1);
+        self.newest.push_front(Arc::clone(filter));
     }
 }
 
@@ -55,7 +61,7 @@ impl Known {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Filters, KEPT_MIN};
+    use super::{Filters, KEPT_MIN, NEWEST_KEPT};
 
     #[test]
     fn a_filter_is_kept_once_and_as_long_as_it_is_used() {
@@ -71,8 +77,21 @@ mod tests {
         for limit in 0..10 * KEPT_MIN {
             parse(limit);
         }
-        assert!(filters.known.lock().by_json.len() <= 2 * KEPT_MIN, "those of nobody are dropped");
+        let known = filters.known.lock();
+        assert!(known.by_json.len() <= 2 * (NEWEST_KEPT + KEPT_MIN), "those of nobody are dropped");
+        assert_eq!(known.newest.len(), NEWEST_KEPT);
+        drop(known);
         assert!(Arc::ptr_eq(&first, &parse(1)), "one that is used is not");
         assert!(filters.parse("{").is_err());
+    }
+
+    #[test]
+    fn the_newest_are_kept_although_nobody_uses_them() {
+        let filters = Filters::default();
+        let parse = |json: &str| Arc::as_ptr(&filters.parse(json).expect("valid"));
+        let first = parse("{}");
+        parse(r#"{"room":{}}"#);
+        assert_eq!(first, parse("{}"));
+        assert_eq!(filters.known.lock().newest.len(), 2, "it was not read again");
     }
 }

@@ -30,20 +30,24 @@ struct Tickets {
 
 struct Entry {
     device_id: OwnedDeviceId,
-    replaced: Arc<Notify>,
+    call: Arc<Notify>,
 }
 
 /// An open socket; its place is free again when this is dropped.
 pub(super) struct Place {
     registry: Arc<Registry>,
     user_id: OwnedUserId,
-    replaced: Arc<Notify>,
+    call: Arc<Notify>,
 }
 
 impl Place {
-    /// Resolves when a newer socket takes this one's place.
-    pub(super) fn replaced(&self) -> Notified<'_> {
-        self.replaced.notified()
+    /// Resolves when the socket has to go: a newer one takes its place, or all of them go.
+    pub(super) fn called(&self) -> Notified<'_> {
+        self.call.notified()
+    }
+
+    pub(super) fn call(&self) {
+        self.call.notify_one();
     }
 }
 
@@ -51,7 +55,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.registry.open.lock();
         if let Some(entries) = open.get_mut(&self.user_id) {
-            entries.retain(|entry| !Arc::ptr_eq(&entry.replaced, &self.replaced));
+            entries.retain(|entry| !Arc::ptr_eq(&entry.call, &self.call));
             if entries.is_empty() {
                 open.remove(&self.user_id);
             }
@@ -68,9 +72,15 @@ impl Registry {
         self.open.lock().values().map(VecDeque::len).sum()
     }
 
+    /// Calls every socket. Whoever waits here instead of each of them spares them the room for it.
+    pub(super) fn call_all(&self) {
+        let open = self.open.lock();
+        open.values().flatten().for_each(|entry| entry.call.notify_one());
+    }
+
     /// Takes a place. Beyond the limits the oldest socket is told to close.
     pub(super) fn enter(self: &Arc<Self>, session: &Session) -> Place {
-        let replaced = Arc::new(Notify::new());
+        let call = Arc::new(Notify::new());
         let mut open = self.open.lock();
         let entries = open.entry(session.user_id.clone()).or_default();
         let of_device = |entry: &Entry| entry.device_id == session.device_id;
@@ -82,9 +92,9 @@ impl Registry {
             evict(entries, Some(0));
         }
         let device_id = session.device_id.clone();
-        entries.push_back(Entry { device_id, replaced: Arc::clone(&replaced) });
+        entries.push_back(Entry { device_id, call: Arc::clone(&call) });
         let registry = Arc::clone(self);
-        Place { registry, user_id: session.user_id.clone(), replaced }
+        Place { registry, user_id: session.user_id.clone(), call }
     }
 
     /// Returns the ticket's life in milliseconds.
@@ -112,6 +122,6 @@ impl Registry {
 
 fn evict(entries: &mut VecDeque<Entry>, oldest: Option<usize>) {
     if let Some(entry) = oldest.and_then(|index| entries.remove(index)) {
-        entry.replaced.notify_one();
+        entry.call.notify_one();
     }
 }

@@ -6,10 +6,11 @@ use accounts::Session;
 use ruma::{OwnedEventId, OwnedRoomId};
 use serde::Deserialize;
 use serde_json::Value;
+use storage::Position;
 use sync::{Batch, Connection, Params, SlidingConnection, SyncError};
 use tokio::time::Instant;
 
-use super::{Query, Sockets};
+use super::{Query, Sockets, delivered};
 use crate::{
     error::Error,
     routes::sync::{filter_json, presence_state, state_after},
@@ -80,7 +81,7 @@ pub(super) async fn sync_params(
     let json = filter_json(accounts, session, wanted.as_deref()).await?;
     Ok(Params {
         since: params.since.filter(|since| !since.is_empty()),
-        filter: sockets.inner.filters.parse(&json)?,
+        filter: sockets.parse_filter(&json)?,
         full_state: params.full_state,
         set_presence: presence_state(params.set_presence.as_deref())?,
         use_state_after: state_after(params.use_state_after, params.unstable_use_state_after),
@@ -116,6 +117,14 @@ impl Stream {
         }
     }
 
+    /// Up to where the user's account data has changed.
+    pub(super) fn account_data(&self) -> Position {
+        match self {
+            Self::V3(connection) => connection.account_data(),
+            Self::Sliding(connection) => connection.account_data(),
+        }
+    }
+
     /// Where the sync is after the last batch.
     pub(super) fn pos(&self) -> Option<String> {
         match self {
@@ -130,6 +139,7 @@ pub(super) struct Running {
     window: usize,
     /// Without memory of its own while it is empty.
     unacked: VecDeque<Unacked>,
+    pub(super) delivered: delivered::Wanted,
 }
 
 struct Unacked {
@@ -142,7 +152,7 @@ struct Unacked {
 
 impl Running {
     pub(super) fn new(stream: Stream, window: usize) -> Self {
-        Self { stream, window, unacked: VecDeque::new() }
+        Self { stream, window, unacked: VecDeque::new(), delivered: delivered::Wanted::default() }
     }
 
     /// Waits until there is something to send and the window is open. Safe to cancel.

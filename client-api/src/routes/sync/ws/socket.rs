@@ -7,8 +7,10 @@
 //! An idle socket is this struct, a timer and a waiter: what is only needed while something
 //! happens is boxed and made when it does. `task_stays_small` watches over that.
 
+mod heard;
 mod opening;
 mod requests;
+mod timer;
 
 use std::{future::Future, pin::Pin, time::Duration};
 
@@ -16,12 +18,13 @@ use accounts::Session;
 use frames::codec::{self, Message, Opcode};
 use serde_json::{Value, json};
 use sync::{Batch, SyncError};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
+use self::{heard::Heard, timer::Timer};
 use super::{
     Pieces, Sockets,
     channel::Broken,
-    end::{End, LOCKED, REPLACED, SLOW, SOFT_LOGOUT, TOO_FAST, UNKNOWN_TOKEN},
+    end::{End, LOCKED, REPLACED, SLOW, SOFT_LOGOUT, UNKNOWN_TOKEN},
     frame,
     in_flight::InFlight,
     registry::Place,
@@ -37,8 +40,6 @@ const PINGS_MISSED_MAX: u8 = 2;
 const WRITE_TIME: Duration = Duration::from_secs(10);
 /// What a client may take to read why the socket ends, and to say that it has.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
-/// Frames of one socket per second before it is closed.
-const FRAMES_PER_SECOND_MAX: u32 = 200;
 /// How long before its end a client is told that its token expires.
 const EXPIRY_NOTICE: Duration = Duration::from_secs(60);
 
@@ -66,11 +67,9 @@ struct Socket {
     /// Of the next batch. Never starts over, so that an acknowledgement means one batch only.
     next_seq: u64,
     in_flight: InFlight,
-    pings_missed: u8,
+    heard: Heard,
     next_ping: Instant,
     expiry_told: bool,
-    /// Frames in the second that began at the instant.
-    frames: (Instant, u32),
 }
 
 /// An authenticated socket.
@@ -79,6 +78,7 @@ struct Open {
     session: Session,
     place: Place,
     ended: Pin<Box<dyn Future<Output = ()> + Send>>,
+    timer: Timer,
 }
 
 /// Drives a socket to its end, once its connection is handed over.
@@ -114,7 +114,11 @@ impl Open {
         let place = socket.sockets.inner.registry.enter(&session);
         let ended = Box::pin(socket.pieces().accounts.session_ended(session.id));
         socket.transport.belongs_to(&session);
-        Self { socket, session, place, ended }
+        // The one who tells all sockets may have been here before this one.
+        if socket.pieces().tasks.is_stopping() {
+            place.call();
+        }
+        Self { socket, session, place, ended, timer: Timer::default() }
     }
 
     async fn serve(&mut self) -> End {
@@ -129,24 +133,26 @@ impl Open {
 
     /// Waits for the next thing to happen.
     async fn step(&mut self) -> Step {
-        let Self { socket, session, place, ended } = self;
+        let Self { socket, session, place, ended, timer } = self;
         let deadline = socket.deadline(session);
-        let Socket { sockets, transport, running, in_flight, .. } = socket;
+        let Socket { sockets, transport, running, in_flight, heard, .. } = socket;
+        let pieces = &sockets.inner.pieces;
         tokio::select! {
-            message = transport.receive() => Step::Message(message),
+            message = heard.next(transport, pieces, session) => Step::Message(message),
             answer = in_flight.next() => Step::Answer(answer),
             batch = next_batch(running) => Step::Batch(batch),
-            () = at(deadline) => Step::Timer,
-            () = place.replaced() => Step::End(REPLACED),
-            () = ended => Step::End(over(&sockets.inner.pieces, session)),
-            () = sockets.inner.pieces.tasks.stopping() => Step::End(End::Restart),
+            () = timer.at(deadline) => Step::Timer,
+            () = place.called() => {
+                Step::End(if pieces.tasks.is_stopping() { End::Restart } else { REPLACED })
+            }
+            () = ended => Step::End(over(pieces, session)),
         }
     }
 
     async fn take(&mut self, step: Step) -> Result<(), End> {
         let Self { socket, session, .. } = self;
         match step {
-            Step::Message(message) => self.message(message).await,
+            Step::Message(message) => self.message(message?).await,
             Step::Answer(Some(answer)) => socket.write(&answer).await,
             Step::Answer(None) => Ok(()),
             Step::Batch(batch) => socket.batch(batch).await,
@@ -155,10 +161,8 @@ impl Open {
         }
     }
 
-    async fn message(&mut self, message: Result<Message, Broken>) -> Result<(), End> {
-        self.socket.pings_missed = 0;
-        self.socket.count_frame()?;
-        match message? {
+    async fn message(&mut self, message: Message) -> Result<(), End> {
+        match message {
             Message::Text(text) => self.text(&text).await,
             Message::Ping(payload) => self.socket.send(Opcode::Pong, &payload).await,
             Message::Pong => Ok(()),
@@ -190,10 +194,9 @@ impl Socket {
             running: None,
             next_seq: 1,
             in_flight: InFlight::default(),
-            pings_missed: 0,
+            heard: Heard::nothing(now),
             next_ping: now + PING_INTERVAL,
             expiry_told: false,
-            frames: (now, 0),
         }
     }
 
@@ -240,27 +243,14 @@ impl Socket {
             }
         }
         if now >= self.next_ping && !self.transport.is_watched() {
-            if self.pings_missed >= PINGS_MISSED_MAX {
+            if self.heard.pings_missed >= PINGS_MISSED_MAX {
                 return Err(End::Gone);
             }
-            self.pings_missed += 1;
+            self.heard.pings_missed += 1;
             self.next_ping = now + PING_INTERVAL;
             self.send(Opcode::Ping, b"").await?;
         }
         Ok(())
-    }
-
-    fn count_frame(&mut self) -> Result<(), End> {
-        if !self.pieces().gate.config().rate_limits.enabled {
-            return Ok(());
-        }
-        let now = Instant::now();
-        let (since, count) = &mut self.frames;
-        if now.duration_since(*since) >= Duration::from_secs(1) {
-            (*since, *count) = (now, 0);
-        }
-        *count += 1;
-        if *count > FRAMES_PER_SECOND_MAX { Err(TOO_FAST) } else { Ok(()) }
     }
 
     async fn batch(&mut self, batch: Result<Batch, SyncError>) -> Result<(), End> {
@@ -345,17 +335,8 @@ impl Socket {
     }
 }
 
-/// Resolves at the instant; never without one.
-async fn at(deadline: Option<Instant>) {
-    match deadline {
-        // Boxed, for most sockets of gateways wait for nothing.
-        Some(deadline) => Box::pin(sleep_until(deadline)).await,
-        None => std::future::pending().await,
-    }
-}
-
 enum Step {
-    Message(Result<Message, Broken>),
+    Message(Result<Message, End>),
     Answer(Option<String>),
     Batch(Result<Batch, SyncError>),
     Timer,

@@ -154,7 +154,8 @@ impl Socket {
         // One that was on its way when the sync stopped says nothing any more.
         let Some(running) = self.running.as_mut() else { return Ok(json!({})) };
         let events = running.acknowledge(seq).await?;
-        if !events.is_empty() {
+        let (pieces, changed) = (&self.sockets.inner.pieces, running.stream.account_data());
+        if !events.is_empty() && running.delivered.get(pieces, session, changed).await {
             let (sockets, session) = (self.sockets.clone(), session.clone());
             self.in_flight.push(async move {
                 delivered::tell(&sockets.inner.pieces, &session, events).await;
