@@ -1,5 +1,7 @@
 //! The one struct that knows every piece. Routers ask for the pieces that they name.
 
+use std::{ops::Deref, sync::Arc};
+
 use accounts::Accounts;
 use axum::extract::FromRef;
 use client_api::{Gate, Sockets};
@@ -17,7 +19,6 @@ use storage::Store;
 use sync::Sync;
 use user_directory::UserDirectory;
 
-#[derive(Clone)]
 pub(crate) struct AppState {
     pub(crate) gate: Gate,
     pub(crate) store: Store,
@@ -40,10 +41,28 @@ pub(crate) struct AppState {
     pub(crate) metrics: Option<PrometheusHandle>,
 }
 
+/// What routers hold. They clone it several times for each request, which must not touch every piece.
+#[derive(Clone)]
+pub(crate) struct SharedState(Arc<AppState>);
+
+impl From<AppState> for SharedState {
+    fn from(state: AppState) -> Self {
+        Self(Arc::new(state))
+    }
+}
+
+impl Deref for SharedState {
+    type Target = AppState;
+
+    fn deref(&self) -> &AppState {
+        &self.0
+    }
+}
+
 macro_rules! piece {
     ($($field:ident: $type:ty),* $(,)?) => {$(
-        impl FromRef<AppState> for $type {
-            fn from_ref(state: &AppState) -> Self {
+        impl FromRef<SharedState> for $type {
+            fn from_ref(state: &SharedState) -> Self {
                 state.$field.clone()
             }
         }

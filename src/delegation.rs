@@ -4,9 +4,9 @@ use axum::{Json, Router, routing::get};
 use ruma::OwnedServerName;
 use serde_json::json;
 
-use crate::app_state::AppState;
+use crate::app_state::SharedState;
 
-pub(crate) fn router(delegate_to: OwnedServerName) -> Router<AppState> {
+pub(crate) fn router(delegate_to: OwnedServerName) -> Router<SharedState> {
     let answer = json!({ "m.server": delegate_to });
     Router::new().route("/.well-known/matrix/server", get(async move || Json(answer)))
 }

@@ -11,10 +11,10 @@ use http::{StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 use storage::Store;
 
-use crate::app_state::AppState;
+use crate::app_state::SharedState;
 
 /// `/_meridian/health`, `/_meridian/ready`, `/_meridian/metrics`.
-pub(crate) fn router() -> Router<AppState> {
+pub(crate) fn router() -> Router<SharedState> {
     Router::new()
         .route("/_meridian/health", get(async || "OK"))
         .route("/_meridian/ready", get(ready))

@@ -19,7 +19,7 @@ use tokio::{
     sync::Semaphore,
 };
 use tokio_rustls::TlsAcceptor;
-use tower::ServiceExt as _;
+use tower::Service as _;
 
 /// Requests that one HTTP/2 connection may have open.
 const STREAMS_MAX: u32 = 128;
@@ -129,7 +129,8 @@ where
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ClientAddress(peer));
-        app.clone().oneshot(request)
+        // A router is always ready.
+        app.clone().call(request)
     });
     let connection = http.serve_connection_with_upgrades(TokioIo::new(io), service);
     tokio::pin!(connection);

@@ -13,12 +13,16 @@ use stdx::{Rng, SharedClock, SystemClock, Tasks};
 use storage::Store;
 
 use self::peers::{Local, Peers};
-use crate::{app_state::AppState, config::Config, delegation, health, identity, mail, page};
+use crate::{
+    app_state::{AppState, SharedState},
+    config::Config,
+    delegation, health, identity, mail, page,
+};
 
 /// A region in this process, without a listener.
 #[derive(Clone)]
 pub struct Region {
-    pub(crate) state: AppState,
+    pub(crate) state: SharedState,
     /// What ends first: whoever waits for something, such as long polls and sockets.
     pub(crate) tasks: Tasks,
 }
@@ -115,7 +119,7 @@ impl Region {
             delegate_to: config.delegate_to()?,
             metrics,
         };
-        Ok(Self { state, tasks })
+        Ok(Self { state: state.into(), tasks })
     }
 
     /// The tasks that end with the region; [`crate::serve`] takes them to know when to stop.

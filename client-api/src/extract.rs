@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use accounts::Session;
 use axum::{
-    RequestExt as _,
+    body::HttpBody as _,
     extract::{FromRef, FromRequest, FromRequestParts, RawPathParams, Request},
 };
 use bytes::Bytes;
@@ -166,17 +166,19 @@ pub(crate) struct RawRequest {
 }
 
 impl RawRequest {
-    pub(crate) async fn split(mut request: Request) -> Result<Self, Error> {
-        let params: RawPathParams = request
-            .extract_parts()
+    pub(crate) async fn split(request: Request) -> Result<Self, Error> {
+        let (mut parts, body) = request.into_parts();
+        let params = RawPathParams::from_request_parts(&mut parts, &())
             .await
             .map_err(|_| Error::invalid_param("The path is not valid UTF-8"))?;
         let path_args = params.iter().map(|(_, value)| value.to_owned()).collect();
-        let (parts, body) = request.into_parts();
         Ok(Self { parts, body, path_args })
     }
 
     pub(crate) async fn body(body: axum::body::Body, gate: &Gate) -> Result<Bytes, Error> {
+        if body.is_end_stream() {
+            return Ok(Bytes::new());
+        }
         let limit = gate.config().body_bytes_max;
         let read = http_body_util::Limited::new(body, limit).collect();
         match tokio::time::timeout(gate.config().body_timeout, read).await {

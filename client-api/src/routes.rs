@@ -4,6 +4,7 @@ mod account;
 mod admin;
 mod alias;
 mod appservice;
+mod around;
 mod auth;
 mod config;
 mod context;
@@ -45,7 +46,6 @@ mod threads;
 mod threepid_invite;
 mod to_device;
 mod typing;
-mod unsubscribe;
 mod user_directory;
 mod voip;
 
@@ -65,17 +65,12 @@ use axum::{
     routing::{MethodFilter, on},
 };
 use devices::Devices;
-use http::{HeaderName, Method};
 use ruma::api::{IncomingRequest, path_builder::PathBuilder as _};
-use tower_http::{
-    catch_panic::CatchPanicLayer,
-    cors::{Any, CorsLayer},
-};
 
+use self::around::Around;
 pub use self::{
     account::close_account,
     sync::ws::{Pieces, Sockets},
-    unsubscribe::unsubscribe_url,
 };
 use crate::{error::Error, gate::Gate};
 
@@ -141,26 +136,11 @@ where
         .merge(threads::router())
         .merge(to_device::router())
         .merge(typing::router())
-        .merge(unsubscribe::router())
         .merge(user_directory::router())
         .merge(voip::router())
         .method_not_allowed_fallback(async || Error::method_not_allowed())
         .fallback(async || Error::unrecognized())
-        .layer(CatchPanicLayer::custom(|_panic| crate::error::panicked()))
-        .layer(cors())
-}
-
-/// "Servers MUST expect that clients will approach them with OPTIONS requests" (section "Web
-/// Browser Clients"). No cookies are used, so any origin may ask.
-fn cors() -> CorsLayer {
-    CorsLayer::new()
-        .allow_origin(Any)
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS])
-        .allow_headers([
-            HeaderName::from_static("x-requested-with"),
-            HeaderName::from_static("content-type"),
-            HeaderName::from_static("authorization"),
-        ])
+        .layer(Around)
 }
 
 /// Registers a handler under every path, stable and unstable, that ruma knows for an endpoint.

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{Answer, Request, execute};
-use crate::app_state::AppState;
+use crate::app_state::{AppState, SharedState};
 
 /// A request is a line of at most this many bytes.
 const REQUEST_BYTES_MAX: u64 = 64 << 10;
@@ -19,7 +19,7 @@ const REQUEST_BYTES_MAX: u64 = 64 << 10;
 const PROGRESS_WAITING_MAX: usize = 64;
 
 /// Listens until `tasks` is told to stop.
-pub(crate) fn listen(path: &Path, state: AppState, tasks: &Tasks) -> anyhow::Result<()> {
+pub(crate) fn listen(path: &Path, state: SharedState, tasks: &Tasks) -> anyhow::Result<()> {
     // The data directory is locked by us, so a socket that is left there is from a dead process.
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
