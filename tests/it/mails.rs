@@ -99,7 +99,7 @@ async fn start(more: &str) -> (Server, Postbox) {
     let sections = format!(
         "public_url = \"https://x.test/\"\n{more}\n[mail]\nhost = \"127.0.0.1\"\nport = {}\n\
          security = \"none\"\nfrom = \"Meridian <noreply@x.test>\"\n\
-         next_link_hosts = [\"app.test\"]\n",
+         next_link_hosts = [\"app.test\"]\nnotification_delay_minutes = 0\n",
         postbox.port
     );
     (Server::with(&sections).await, postbox)
@@ -323,4 +323,52 @@ async fn what_cannot_be_sent_is_said() {
     server.post(path, json!({ "email": ADDRESS })).await.refused("no secret", 400, "M_BAD_JSON");
     postbox.tasks.shutdown().await;
     server.post(path, ask(ADDRESS)).await.refused("nobody takes it", 500, "M_UNKNOWN");
+}
+
+#[tokio::test]
+async fn what_is_not_read_is_mailed_until_the_reader_ends_it() {
+    let (server, mut postbox) = start(UNLIMITED).await;
+    let ada = crate::user::User::new(&server, &server.register_by_mail(&mut postbox).await);
+    let bob = server.user_with_password("bob", PASSWORD).await;
+    let pusher = json!({
+        "kind": "email", "app_id": "m.email", "pushkey": ADDRESS, "lang": "en", "append": true,
+        "app_display_name": "Email Notifications", "device_display_name": ADDRESS,
+        "data": { "brand": "Example" },
+    });
+    let foreign = bob.post("/v3/pushers/set", pusher.clone()).await;
+    foreign.refused("of ada", 400, "M_THREEPID_NOT_FOUND");
+    let mut other_app = pusher.clone();
+    other_app["app_id"] = json!("org.example.app");
+    let other_app = ada.post("/v3/pushers/set", other_app).await;
+    other_app.refused("another app", 400, "M_INVALID_PARAM");
+    ada.post("/v3/pushers/set", pusher).await.ok();
+    let room = bob.room_with(&[&ada]).await;
+    bob.say(&room, "t1", "<b>hello</b>").await;
+
+    let Sent { to, data } = postbox.next().await;
+    assert_eq!(to, ADDRESS);
+    let data = data.replace("=\n", "").replace("=3D", "=");
+    for part in [
+        "Subject: [Example] New message from bob",
+        "Auto-Submitted: auto-generated",
+        "List-Unsubscribe-Post: List-Unsubscribe=One-Click",
+        "multipart/alternative",
+        "> <b>hello</b>",
+        "&lt;b&gt;hello&lt;/b&gt;",
+    ] {
+        assert!(data.contains(part), "{part}: {data}");
+    }
+    let (_, link) = data.split_once("List-Unsubscribe: <https://x.test").expect("a link");
+    let link = link.split('>').next().expect("a link").to_owned();
+    let pushers = async || ada.get("/v3/pushers").await.ok()["pushers"].take();
+    // What looks into mails follows links.
+    let (status, html) = follow(&server, &link).await;
+    assert!(status == 200 && html.contains("<button>"), "{html}");
+    assert_eq!(pushers().await[0]["pushkey"], ADDRESS);
+    let forged = follow(&server, &link.replace("ticket=", "ticket=A")).await;
+    assert_eq!(forged.0, 404);
+    let pressed = server.send(Method::POST, &link, None, "List-Unsubscribe=One-Click").await;
+    assert_eq!(pressed.status, 200);
+    assert_eq!(pushers().await, json!([]));
+    postbox.tasks.stop();
 }

@@ -1,6 +1,8 @@
 //! Whole regions in one process: what a client may do to them, and what it may not.
 
 mod accounts;
+#[path = "../../push/tests/it/app.rs"]
+mod app;
 mod appservices;
 mod bad_input;
 mod closing;

@@ -1,8 +1,11 @@
-//! A push gateway of our own, behind TLS, and a region that tells it; and the list of notifications.
+//! A push gateway and a push service of our own, behind TLS, and a region that tells them; and the list of
+//! notifications.
 
 use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Bytes, routing::post};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::{HeaderMap, StatusCode};
 use meridian::Limits;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::PrivatePkcs8KeyDer};
@@ -13,15 +16,21 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    app::App,
     pushers::pusher,
     server::{PATIENCE, Server},
     user::{User, event_id, segment},
 };
 
+/// Where the push service takes messages.
+const RESOURCE: &str = "/wpush/v2/abc";
+
 /// Stops when dropped.
 struct Gateway {
     address: SocketAddr,
     taken: watch::Receiver<Vec<Value>>,
+    /// By Web Push.
+    pushed: watch::Receiver<Vec<(HeaderMap, Bytes)>>,
     /// What a region needs to trust it.
     sections: String,
     tasks: Tasks,
@@ -54,7 +63,12 @@ impl Gateway {
             taken.send_modify(|taken| taken.push(body["notification"].clone()));
             axum::Json(json!({ "rejected": [] }))
         });
-        let app = Router::new().route("/_matrix/push/v1/notify", notify);
+        let (pushing, pushed) = watch::channel(Vec::new());
+        let push = post(async move |headers: HeaderMap, body: Bytes| {
+            pushing.send_modify(|pushed| pushed.push((headers, body)));
+            StatusCode::CREATED
+        });
+        let app = Router::new().route("/_matrix/push/v1/notify", notify).route(RESOURCE, push);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let address = listener.local_addr().expect("it has an address");
         let limits = Limits {
@@ -72,7 +86,7 @@ impl Gateway {
             "[rate_limits]\nenabled = false\n[federation]\ncertificate_authorities = [{path:?}]\n\
              allowed_addresses = [\"127.0.0.1/32\"]\n"
         );
-        Self { address, taken: seen, sections, tasks, _authority: folder }
+        Self { address, taken: seen, pushed, sections, tasks, _authority: folder }
     }
 
     fn pusher(&self, key: &str) -> Value {
@@ -80,6 +94,21 @@ impl Gateway {
         let url = format!("https://{}/_matrix/push/v1/notify", self.address);
         pusher["data"] = json!({ "url": url });
         pusher
+    }
+
+    fn web_pusher(&self, app: &App) -> Value {
+        let mut pusher = pusher(&app.pushkey());
+        pusher["kind"] = json!("webpush");
+        let url = format!("https://{}{RESOURCE}", self.address);
+        pusher["data"] = json!({ "url": url, "auth": app.auth() });
+        pusher
+    }
+
+    /// The message of this number, from one on.
+    async fn push(&mut self, number: usize) -> (HeaderMap, Bytes) {
+        let waited = self.pushed.wait_for(|pushed| pushed.len() >= number);
+        let pushed = tokio::time::timeout(PATIENCE, waited).await.expect("in time");
+        pushed.expect("the push service is there")[number - 1].clone()
     }
 
     async fn takes(&mut self, count: usize) -> Vec<Value> {
@@ -113,6 +142,71 @@ async fn a_message_comes_to_the_gateway_over_tls() {
     let taken = gateway.takes(3).await;
     assert_eq!(taken[2]["counts"], json!({ "unread": 0 }));
     server.stop().await;
+}
+
+#[tokio::test]
+async fn an_app_is_pushed_without_a_gateway() {
+    let mut gateway = Gateway::start().await;
+    let server = Server::with(&gateway.sections).await;
+    let (ada, ben, app) = (server.user("ada").await, server.user("ben").await, App::new(1));
+    let capability = ben.get("/v3/capabilities").await.ok()["capabilities"]["m.webpush"].take();
+    assert_eq!(capability["enabled"], true);
+    let set = async || ben.post("/v3/pushers/set", gateway.web_pusher(&app)).await;
+    let ack = async |app_id: &str, token: &str| {
+        ben.post("/v3/pushers/ack", json!({ "app_id": app_id, "ack_token": token })).await
+    };
+    let activated = async || ben.get("/v3/pushers").await.ok()["pushers"][0]["activated"].take();
+    assert_eq!(set().await.status, 201);
+    assert_eq!(activated().await, false);
+    let (_, body) = gateway.push(1).await;
+    let token = app.open(&body).expect("for the app")["ack_token"].take();
+    let token = token.as_str().expect("a token");
+    let wrong = ack("org.example.other", token).await;
+    wrong.refused("another app", 404, "M_NOT_FOUND");
+    let wrong = ack("org.example.app", "x").await;
+    wrong.refused("another token", 400, "M_UNKNOWN_ACTIVATION_TOKEN");
+    server.clock.advance(5 * 60 * 1000);
+    ack("org.example.app", token).await.refused("late", 400, "M_EXPIRED_ACTIVATION_TOKEN");
+    assert_eq!(ben.post("/v3/pushers/set", gateway.web_pusher(&app)).await.status, 201);
+    let (_, body) = gateway.push(2).await;
+    let token = app.open(&body).expect("for the app")["ack_token"].take();
+    let answer = ack("org.example.app", token.as_str().expect("a token")).await;
+    assert_eq!(answer.ok(), json!({}));
+    assert_eq!(activated().await, true);
+    ben.post("/v3/pushers/set", gateway.web_pusher(&app)).await.ok();
+
+    let room = ada.room_with(&[&ben]).await;
+    let event = ada.say(&room, "t1", "hello").await;
+    let (headers, body) = gateway.push(3).await;
+    let told = app.open(&body).expect("for the app");
+    assert_eq!(told["notification"]["event_id"], event);
+    for (name, expected) in
+        [("content-encoding", "aes128gcm"), ("ttl", "172800"), ("urgency", "high")]
+    {
+        assert_eq!(headers[name], expected, "{name}");
+    }
+    let authorization = headers["authorization"].to_str().expect("text");
+    let rest = authorization.strip_prefix("vapid t=").expect("a token");
+    let (token, key) = rest.split_once(", k=").expect("a key");
+    assert_eq!(key, capability["vapid"]);
+    let claims = token.split('.').nth(1).expect("claims");
+    let claims = URL_SAFE_NO_PAD.decode(claims).expect("base64");
+    let claims: Value = serde_json::from_slice(&claims).expect("JSON");
+    assert_eq!(claims["aud"], format!("https://{}", gateway.address));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn where_there_is_no_web_push_none_is_offered() {
+    let server = Server::with("[push]\nweb_push = false\n").await;
+    let (ben, app) = (server.user("ben").await, App::new(1));
+    let capabilities = ben.get("/v3/capabilities").await.ok()["capabilities"].take();
+    assert_eq!(capabilities.get("m.webpush"), None);
+    let mut pusher = pusher(&app.pushkey());
+    pusher["kind"] = json!("webpush");
+    pusher["data"] = json!({ "url": "https://push.example/x", "auth": app.auth() });
+    let refused = ben.post("/v3/pushers/set", pusher).await;
+    refused.refused("switched off", 400, "M_INVALID_PARAM");
 }
 
 #[tokio::test]
