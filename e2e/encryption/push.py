@@ -4,6 +4,7 @@ import json
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from devices import Device
@@ -69,8 +70,9 @@ class Gateway:
         expect(arrived, f"{len(events - set(self.events()))} of {len(events)} are missing after {seconds} s")
 
 
-def run(steps: Steps, gateway: Gateway, alice: Person, bob: Person, away_seconds: float) -> None:
-    """`alice` has the phone; `bob` writes from the other region."""
+def run(steps: Steps, gateway: Gateway, alice: Person, bob: Person, away_seconds: float) -> Callable[[], None]:
+    """`alice` has the phone; `bob` writes from the other region. The gateway goes away at the end, and comes back by
+    itself: what is returned looks at what it was told then, and may be called when there is nothing else to do."""
     def arrive() -> str:
         for person in (alice, bob):
             person.arrive()
@@ -80,10 +82,14 @@ def run(steps: Steps, gateway: Gateway, alice: Person, bob: Person, away_seconds
 
     room = steps("push: an encrypted room of two regions, and a phone", arrive)
     if room is None:
-        return
+        return lambda: None
     phone, writer = alice.first, bob.first
     steps(f"push: within {AT_ONCE_SECONDS:.0f} s of an encrypted message", lambda: at_once(gateway, phone, writer, room))
-    steps(f"push: a gateway that was away for {away_seconds:.0f} s misses nothing", lambda: away(gateway, writer, room, away_seconds))
+    away = steps("push: encrypted messages while the gateway is away", lambda: Away(gateway, writer, room, away_seconds))
+    if away is None:
+        return lambda: None
+    title = f"push: a gateway that was away for {away_seconds:.0f} s misses nothing"
+    return lambda: steps(title, away.is_over)
 
 
 def at_once(gateway: Gateway, phone: Device, writer: Device, room: str) -> None:
@@ -100,12 +106,27 @@ def at_once(gateway: Gateway, phone: Device, writer: Device, room: str) -> None:
         expect(shown["body"] == body and shown["sender"] == writer.user, f"the phone shows {shown}")
 
 
-def away(gateway: Gateway, writer: Device, room: str, seconds: float) -> None:
-    gateway.stop()
-    back = threading.Timer(seconds, gateway.start)
-    back.start()
-    said = {writer.do("say", room=room, body=f"while away {number}")["event"] for number in range(MESSAGES)}
-    back.join()
-    gateway.wait_for(said, CAUGHT_UP_SECONDS)
-    told = [event for event in gateway.events() if event in said]
-    expect(len(told) == len(said), f"{len(told)} notifications for {len(said)} messages")
+class Away:
+    """A gateway is not there for some time, in which things are said."""
+
+    def __init__(self, gateway: Gateway, writer: Device, room: str, seconds: float) -> None:
+        self.gateway, self.seconds = gateway, seconds
+        gateway.stop()
+        self.gone_at = time.monotonic()
+        self.back = threading.Timer(seconds, self._come_back)
+        self.back.daemon = True
+        self.back_at: float | None = None
+        self.back.start()
+        self.said = {writer.do("say", room=room, body=f"while away {number}")["event"] for number in range(MESSAGES)}
+        expect(self.back_at is None, "the gateway was back before everything was said")
+
+    def _come_back(self) -> None:
+        self.gateway.start()
+        self.back_at = time.monotonic()
+
+    def is_over(self) -> None:
+        self.back.join()
+        expect(self.back_at is not None and self.back_at - self.gone_at >= self.seconds, "the gateway is not back")
+        self.gateway.wait_for(self.said, CAUGHT_UP_SECONDS)
+        told = [event for event in self.gateway.events() if event in self.said]
+        expect(len(told) == len(self.said), f"{len(told)} notifications for {len(self.said)} messages")
