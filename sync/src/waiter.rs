@@ -1,12 +1,16 @@
 //! What a waiting request or connection sleeps on.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::Poll,
 };
 
+use futures_util::task::AtomicWaker;
 use ruma::{OwnedDeviceId, RoomId};
-use tokio::sync::Notify;
 
 use crate::{Filter, sliding::Interest};
 
@@ -73,11 +77,14 @@ pub(crate) enum Wanted {
 
 /// One sleeper. Marked dirty by the hub; computes from its own last token when it wakes, so any
 /// number of marks costs one computation.
+///
+/// Only one task sleeps on it, which there are very many of: it holds no place in a queue, and takes
+/// no lock to look.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     device: Option<OwnedDeviceId>,
     wanted: Wanted,
-    woken: Notify,
+    waker: AtomicWaker,
     dirty: AtomicBool,
     /// Among those who are woken later.
     queued: AtomicBool,
@@ -89,7 +96,7 @@ impl Waiter {
         Self {
             device,
             wanted,
-            woken: Notify::new(),
+            waker: AtomicWaker::new(),
             dirty: AtomicBool::new(false),
             queued: AtomicBool::new(false),
             wakes: AtomicU64::new(0),
@@ -141,7 +148,7 @@ impl Waiter {
     pub(crate) fn wake(&self) {
         if !self.dirty.swap(true, Ordering::AcqRel) {
             self.wakes.fetch_add(1, Ordering::Relaxed);
-            self.woken.notify_one();
+            self.waker.wake();
         }
     }
 
@@ -161,11 +168,15 @@ impl Waiter {
     }
 
     /// Resolves once the waiter was woken after the last [`clear`](Self::clear).
-    pub(crate) async fn woken(&self) {
-        while !self.dirty.load(Ordering::Acquire) {
-            // A permit left over from before the last clear only costs another turn.
-            self.woken.notified().await;
-        }
+    pub(crate) fn woken(&self) -> impl Future<Output = ()> + Send {
+        poll_fn(|context| {
+            if self.dirty.load(Ordering::Acquire) {
+                return Poll::Ready(());
+            }
+            self.waker.register(context.waker());
+            // Who marked it before that woke nobody.
+            if self.dirty.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        })
     }
 
     pub(crate) fn wakes(&self) -> u64 {

@@ -2,13 +2,18 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
 };
 
 use accounts::Session;
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use ruma::{OwnedDeviceId, OwnedUserId};
-use tokio::sync::{Notify, futures::Notified};
 
 /// Milliseconds for which a ticket is good.
 const TICKET_LIFE_MS: u64 = 30_000;
@@ -30,24 +35,41 @@ struct Tickets {
 
 struct Entry {
     device_id: OwnedDeviceId,
-    call: Arc<Notify>,
+    call: Arc<Call>,
+}
+
+/// What one socket waits for; made once.
+#[derive(Default)]
+struct Call {
+    is_made: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Call {
+    fn make(&self) {
+        self.is_made.store(true, Ordering::Release);
+        self.waker.wake();
+    }
 }
 
 /// An open socket; its place is free again when this is dropped.
 pub(super) struct Place {
     registry: Arc<Registry>,
     user_id: OwnedUserId,
-    call: Arc<Notify>,
+    call: Arc<Call>,
 }
 
 impl Place {
     /// Resolves when the socket has to go: a newer one takes its place, or all of them go.
-    pub(super) fn called(&self) -> Notified<'_> {
-        self.call.notified()
+    pub(super) fn called(&self) -> impl Future<Output = ()> + Send {
+        poll_fn(|context| {
+            self.call.waker.register(context.waker());
+            if self.call.is_made.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        })
     }
 
     pub(super) fn call(&self) {
-        self.call.notify_one();
+        self.call.make();
     }
 }
 
@@ -75,12 +97,12 @@ impl Registry {
     /// Calls every socket. Whoever waits here instead of each of them spares them the room for it.
     pub(super) fn call_all(&self) {
         let open = self.open.lock();
-        open.values().flatten().for_each(|entry| entry.call.notify_one());
+        open.values().flatten().for_each(|entry| entry.call.make());
     }
 
     /// Takes a place. Beyond the limits the oldest socket is told to close.
     pub(super) fn enter(self: &Arc<Self>, session: &Session) -> Place {
-        let call = Arc::new(Notify::new());
+        let call = Arc::new(Call::default());
         let mut open = self.open.lock();
         let entries = open.entry(session.user_id.clone()).or_default();
         let of_device = |entry: &Entry| entry.device_id == session.device_id;
@@ -122,6 +144,6 @@ impl Registry {
 
 fn evict(entries: &mut VecDeque<Entry>, oldest: Option<usize>) {
     if let Some(entry) = oldest.and_then(|index| entries.remove(index)) {
-        entry.call.notify_one();
+        entry.call.make();
     }
 }

@@ -370,6 +370,6 @@ mod tests {
         }
         let task = size_of_result::<_, _, Start, _>(run);
         let open = size_of::<Open>();
-        assert!(task + open < 1200, "{task} bytes of a task, {open} of an open socket");
+        assert!(task + open < 1000, "{task} bytes of a task, {open} of an open socket");
     }
 }
