@@ -19,8 +19,18 @@ pub(crate) fn text(out: &mut Vec<u8>, text: &str) {
 
 /// Appends a number.
 pub(crate) fn number(out: &mut Vec<u8>, number: u64) {
-    use std::io::Write as _;
-    write!(out, "{number}").expect("numbers are written to memory");
+    serde_json::to_writer(out, &number).expect("numbers are written to memory");
+}
+
+/// What the first member of a list takes with what is around it, about.
+const BEGIN_BYTES: usize = 512;
+
+/// Begins a list with one mark, or goes on with the other.
+fn begin_or_go_on(json: &mut Vec<u8>, begin: u8) {
+    if json.is_empty() {
+        json.reserve(BEGIN_BYTES);
+    }
+    json.push(if json.is_empty() { begin } else { b',' });
 }
 
 /// An object under construction: puts the commas, and knows whether anything was put in.
@@ -63,7 +73,7 @@ pub(crate) struct Events {
 impl Events {
     /// Where the next event is to be appended.
     pub(crate) fn next(&mut self) -> &mut Vec<u8> {
-        self.json.push(if self.json.is_empty() { b'[' } else { b',' });
+        begin_or_go_on(&mut self.json, b'[');
         &mut self.json
     }
 
@@ -128,7 +138,7 @@ impl Map {
 
     /// Appends a key; the value is to be appended to what is returned.
     pub(crate) fn key(&mut self, key: &str) -> &mut Vec<u8> {
-        self.json.push(if self.json.is_empty() { b'{' } else { b',' });
+        begin_or_go_on(&mut self.json, b'{');
         text(&mut self.json, key);
         self.json.push(b':');
         &mut self.json

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use smallvec::SmallVec;
 use storage::Position;
 
 use crate::SyncError;
@@ -66,13 +67,40 @@ fn hexadecimal(text: &str) -> Option<u64> {
 
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { incarnation, durable, to_device, boot, typing, presence } = self;
-        write!(f, "m1_{incarnation:x}_{durable}_{boot:x}_{typing}.{presence}")?;
+        let Self { incarnation, durable, to_device, boot, typing, presence } = *self;
+        // By hand: every answer has one or two, and formatting seven parts is what costs most of them.
+        let mut text = Text::new();
+        text.extend_from_slice(b"m1_");
+        write_digits::<16>(&mut text, incarnation);
+        text.push(b'_');
+        write_digits::<10>(&mut text, durable);
+        text.push(b'_');
+        write_digits::<16>(&mut text, boot);
+        text.push(b'_');
+        write_digits::<10>(&mut text, typing);
+        text.push(b'.');
+        write_digits::<10>(&mut text, presence);
         if to_device != durable {
-            write!(f, "_{to_device}")?;
+            text.push(b'_');
+            write_digits::<10>(&mut text, to_device);
         }
-        Ok(())
+        f.write_str(std::str::from_utf8(&text).expect("digits and marks are ASCII"))
     }
+}
+
+/// Room for the longest token.
+type Text = SmallVec<[u8; 128]>;
+
+fn write_digits<const RADIX: u64>(out: &mut Text, mut number: u64) {
+    let start = out.len();
+    loop {
+        out.push(b"0123456789abcdef"[(number % RADIX) as usize]);
+        number /= RADIX;
+        if number == 0 {
+            break;
+        }
+    }
+    out[start..].reverse();
 }
 
 #[cfg(test)]
@@ -89,8 +117,10 @@ mod tests {
             typing: 4,
             presence: u64::MAX,
         };
+        assert_eq!(token.to_string(), "m1_ffffffffffffffff_17_ab_4.18446744073709551615");
         assert_eq!(Token::parse(&token.to_string()).expect("own form"), token);
         token.to_device = 12;
+        assert_eq!(token.to_string(), "m1_ffffffffffffffff_17_ab_4.18446744073709551615_12");
         assert_eq!(Token::parse(&token.to_string()).expect("own form"), token);
     }
 
