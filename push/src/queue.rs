@@ -11,11 +11,9 @@ use std::{
 
 use parking_lot::Mutex;
 use storage::Position;
+use tokio::sync::futures::Notified;
 
-use crate::{
-    Kind, Push, Pusher, delivery::Verdict, gateways::State as GatewayState, notice::Notice,
-    store::NoticeRecord,
-};
+use crate::{Kind, Push, Pusher, delivery::Verdict, notice::Notice, store::NoticeRecord};
 
 /// Rows that are read at a time.
 const PAGE: usize = 50;
@@ -138,6 +136,8 @@ impl Push {
                 return Outcome::Done;
             };
             let (gateway, unread) = (inner.gateways.at(pusher.gateway_host()), notice.unread);
+            // From before the attempt on, so that nobody's success is missed.
+            let recovered = gateway.recovered.notified();
             let failure = match self.attempt(&pusher, &gateway, record, notice).await {
                 Verdict::Taken => {
                     *queue.told.lock() = Some(unread);
@@ -159,7 +159,7 @@ impl Push {
             if self.gives_up(queue, &pusher, (position, record), &failure.0).await {
                 return Outcome::Done;
             }
-            self.pause(&pusher, &gateway, failures, failure).await;
+            self.pause(&pusher, recovered, failures, failure).await;
         }
     }
 
@@ -257,7 +257,7 @@ impl Push {
     async fn pause(
         &self,
         pusher: &Pusher,
-        gateway: &GatewayState,
+        recovered: Notified<'_>,
         failures: u32,
         (reason, retry_after): (String, Option<Duration>),
     ) {
@@ -277,7 +277,7 @@ impl Push {
         tokio::time::sleep(soonest).await;
         tokio::select! {
             () = tokio::time::sleep(pause - soonest) => {}
-            () = gateway.recovered.notified() => {}
+            () = recovered => {}
         }
     }
 }

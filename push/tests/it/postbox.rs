@@ -12,8 +12,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) enum Delivery {
     Takes,
     Fails,
-    /// Takes nothing yet: it goes on when that changes.
-    Hangs,
+    /// Takes it, and says so when this changes.
+    TakesLate,
 }
 
 /// Cheap to clone.
@@ -68,14 +68,12 @@ impl Mailer for Postbox {
         Box::pin(async move {
             self.tried.send_modify(|tried| tried.push(mail.clone()));
             let mut delivery = self.delivery.subscribe();
-            let goes_on = delivery.wait_for(|delivery| *delivery != Delivery::Hangs).await;
-            match goes_on.map(|delivery| *delivery) {
-                Ok(Delivery::Takes) => {
-                    self.taken.send_modify(|taken| taken.push(mail));
-                    Ok(())
-                }
-                _ => Err("the mail server is full".to_owned()),
+            if *delivery.borrow() == Delivery::Fails {
+                return Err("the mail server is full".to_owned());
             }
+            self.taken.send_modify(|taken| taken.push(mail));
+            let says_so = delivery.wait_for(|delivery| *delivery != Delivery::TakesLate).await;
+            says_so.map(drop).map_err(|closed| closed.to_string())
         })
     }
 }
