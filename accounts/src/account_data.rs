@@ -62,6 +62,11 @@ fn check(event_type: &str, content: &RawValue) -> Result<(), AccountDataError> {
     Ok(())
 }
 
+fn is_empty(content: &RawValue) -> bool {
+    let inside = content.get().trim_ascii().strip_prefix('{');
+    inside.is_some_and(|inside| inside.trim_ascii_start().starts_with('}'))
+}
+
 fn not_managed(event_type: &str) -> Result<(), AccountDataError> {
     match SERVER_MANAGED.iter().find(|managed| **managed == event_type) {
         Some(managed) => Err(AccountDataError::ServerManaged(managed)),
@@ -101,6 +106,8 @@ impl Accounts {
         Ok(record.map(|record| raw(record.content)))
     }
 
+    /// An empty object deletes what is there: "if a client `PUT`s `{}` for account data, that must be
+    /// seen equivalent" (MSC3391). It is a change all the same, which clients wait to hear of.
     pub async fn set_account_data(
         &self,
         user_id: &UserId,
@@ -111,7 +118,8 @@ impl Accounts {
         not_managed(event_type)?;
         check(event_type, content)?;
         self.check_space(user_id, room_id, event_type, |_| content.get().len()).await?;
-        let change = |_: Option<&str>| Ok(Some(content.to_owned()));
+        let content = (!is_empty(content)).then(|| content.to_owned());
+        let change = |_: Option<&str>| Ok(content);
         self.change_account_data(user_id, room_id, event_type, change).await
     }
 

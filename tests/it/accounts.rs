@@ -228,7 +228,11 @@ async fn guests_are_let_in_where_that_is_configured() {
     let server = Server::unlimited_with("[registration]\nguests = true\n").await;
     let guest = User::new(&server, &server.post("/v3/register?kind=guest", json!({})).await.ok());
     assert_eq!(guest.get("/v3/account/whoami").await.ok()["is_guest"], true);
-    guest.post("/v3/createRoom", json!({})).await.refused("a room", 403, "M_GUEST_ACCESS_FORBIDDEN");
+    guest.post("/v3/createRoom", json!({})).await.refused(
+        "a room",
+        403,
+        "M_GUEST_ACCESS_FORBIDDEN",
+    );
     let ada = server.user("ada").await;
     let room = ada.create_room(json!({ "preset": "public_chat" })).await;
     guest.join(&room).await.refused("no guests here", 403, "M_GUEST_ACCESS_FORBIDDEN");

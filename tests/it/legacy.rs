@@ -117,7 +117,7 @@ async fn the_first_look_shows_every_room_as_it_is() {
     bob.post(&format!("/v3/rooms/{}/leave", segment(&left)), json!({})).await.ok();
     ada.say(&left, "3", "after").await;
 
-    bob.set_account_data("test.data", json!({})).await.ok();
+    bob.set_account_data("test.data", json!({ "a": 1 })).await.ok();
     let body = bob.get("/v3/initialSync?limit=1").await.ok();
     assert_eq!(body["account_data"].as_array().map(Vec::len), Some(1), "{body}");
     assert_eq!(body["rooms"].as_array().map(Vec::len), Some(1));

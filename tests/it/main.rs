@@ -1,5 +1,6 @@
 //! Whole regions in one process: what a client may do to them, and what it may not.
 
+mod account_data;
 mod accounts;
 #[path = "../../push/tests/it/app.rs"]
 mod app;
@@ -17,9 +18,9 @@ mod event_size;
 mod gateways;
 mod hostile;
 mod identity_provider;
-mod joins;
 mod invites;
 mod keys;
+mod joins;
 mod legacy;
 mod mails;
 mod media;

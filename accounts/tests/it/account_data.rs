@@ -66,6 +66,29 @@ async fn data_changes_and_is_deleted() {
     assert_eq!(summary(&deleted), [("", "org.a", "{}")]);
 }
 
+/// MSC3391: "if a client `PUT`s `{}` for account data, that must be seen equivalent as `DELETE`-ing".
+#[tokio::test]
+async fn an_empty_object_deletes_and_is_heard_of() {
+    let server = Server::new().await;
+    let ada = server.user("ada").await.user_id;
+    let set = async |json: &str| {
+        server.accounts.set_account_data(&ada, None, "org.a", &raw(json)).await.expect("set")
+    };
+    let all = async || server.accounts.all_account_data(&ada).await.expect("read");
+    for (before, empty) in [(None, "{}"), (Some(r#"{"n":1}"#), "{}"), (Some(r#"{"n":1}"#), " { } ")]
+    {
+        if let Some(before) = before {
+            set(before).await;
+            assert_eq!(all().await.len(), 2, "with the push rules");
+        }
+        let at = set(empty).await;
+        assert!(server.accounts.account_data(&ada, None, "org.a").await.expect("read").is_none());
+        assert_eq!(all().await.len(), 1, "{before:?}");
+        let changes = server.accounts.account_data_changes(&ada, at - 1, at).await.expect("read");
+        assert_eq!(summary(&changes), [("", "org.a", "{}")], "{before:?}");
+    }
+}
+
 #[tokio::test]
 async fn every_change_is_a_fact() {
     let server = Server::new().await;

@@ -7,7 +7,7 @@ use accounts::{AccountDataError, Accounts, Session};
 use axum::{
     Router,
     extract::{FromRef, State},
-    routing::get,
+    routing::{delete, get},
 };
 use http::StatusCode;
 use ruma::{OwnedRoomId, RoomId};
@@ -26,7 +26,7 @@ where
     Gate: FromRef<S>,
     Accounts: FromRef<S>,
 {
-    let methods = || get(get_account_data).put(set_account_data);
+    let methods = || get(get_account_data).put(set_account_data).delete(delete_account_data);
     let mut router = Router::new();
     for version in ["r0", "v3"] {
         let user = format!("/_matrix/client/{version}/user/{{user_id}}");
@@ -34,7 +34,11 @@ where
             .route(&format!("{user}/account_data/{{type}}"), methods())
             .route(&format!("{user}/rooms/{{room_id}}/account_data/{{type}}"), methods());
     }
-    router
+    let user = "/_matrix/client/unstable/org.matrix.msc3391/user/{user_id}";
+    router.route(&format!("{user}/account_data/{{type}}"), delete(delete_account_data)).route(
+        &format!("{user}/rooms/{{room_id}}/account_data/{{type}}"),
+        delete(delete_account_data),
+    )
 }
 
 /// The room (if the path has one) and the type. The user has to be the one who asks.
@@ -83,6 +87,16 @@ async fn set_account_data(
     let (room_id, event_type) = target(&session, &path_args)?;
     let content: Box<RawValue> = json(&body)?;
     accounts.set_account_data(&session.user_id, room_id.as_deref(), event_type, &content).await?;
+    Ok(Empty)
+}
+
+/// MSC3391. "These endpoints always return 200 OK", whether there was anything or not.
+async fn delete_account_data(
+    State(accounts): State<Accounts>,
+    AuthedRaw { session, path_args, .. }: AuthedRaw,
+) -> Result<Empty, Error> {
+    let (room_id, event_type) = target(&session, &path_args)?;
+    accounts.delete_account_data(&session.user_id, room_id.as_deref(), event_type).await?;
     Ok(Empty)
 }
 

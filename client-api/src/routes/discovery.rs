@@ -49,6 +49,7 @@ async fn get_supported_versions() -> RawJson {
             "org.matrix.msc2285.stable": true,
             "org.matrix.msc3440.stable": true,
             "org.matrix.msc3827.stable": true,
+            "org.matrix.msc3391": true,
             "org.matrix.msc3874": true,
             "org.matrix.msc3881": true,
             "org.matrix.msc3881.stable": true,
