@@ -239,7 +239,10 @@ async fn appservice_login(
     parts: &http::request::Parts,
     login: &Login,
 ) -> Result<User, Error> {
-    let service = gate.appservice(parts)?;
+    // "If the access token is not valid, does not correspond to an appservice or the user has not
+    // previously been registered".
+    let forbidden = |_| Error::forbidden("The token is not that of an application service");
+    let service = gate.appservice(parts).map_err(forbidden)?;
     let unknown = || Error::forbidden("There is no such user");
     let user_id = accounts.user_id(login.user()?).ok_or_else(unknown)?;
     gate.may_name_user(&user_id, Some(&service))?;
