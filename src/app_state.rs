@@ -5,6 +5,7 @@ use std::{ops::Deref, sync::Arc};
 use accounts::Accounts;
 use axum::extract::FromRef;
 use client_api::{Gate, Sockets};
+use delayed_events::DelayedEvents;
 use devices::Devices;
 use federation::Inbound;
 use media::Media;
@@ -23,6 +24,7 @@ pub(crate) struct AppState {
     pub(crate) gate: Gate,
     pub(crate) store: Store,
     pub(crate) accounts: Accounts,
+    pub(crate) delayed_events: DelayedEvents,
     pub(crate) devices: Devices,
     pub(crate) presence: Presence,
     pub(crate) push: Push,
@@ -72,6 +74,7 @@ piece!(
     gate: Gate,
     store: Store,
     accounts: Accounts,
+    delayed_events: DelayedEvents,
     devices: Devices,
     presence: Presence,
     push: Push,

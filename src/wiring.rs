@@ -94,6 +94,7 @@ impl Region {
         };
         let sync = open_sync(&local);
         let push = open_push(config, &local, &sync, &peers).await?;
+        let delayed_events = open_delayed_events(&local).await?;
         let sso = sign_on::open(config, &local)?;
         let appservices = appservices::open(config, &local).await?;
         let (gate, sockets) = open_gate(config, &local, &sync, appservices)?;
@@ -104,6 +105,7 @@ impl Region {
             gate,
             store,
             accounts,
+            delayed_events,
             devices,
             presence,
             push,
@@ -168,6 +170,20 @@ fn open_sync(local: &Local) -> sync::Sync {
     };
     let (clock, tasks) = (local.clock.clone(), local.tasks.clone());
     sync::Sync::new(sync::Config::default(), sources, clock, tasks)
+}
+
+async fn open_delayed_events(local: &Local) -> anyhow::Result<delayed_events::DelayedEvents> {
+    let pieces = delayed_events::Pieces {
+        store: local.store.clone(),
+        clock: local.clock.clone(),
+        rng: local.rng.clone(),
+        rooms: local.rooms.clone(),
+        accounts: local.accounts.clone(),
+    };
+    let opened = delayed_events::DelayedEvents::open(delayed_events::Config::default(), pieces);
+    let delayed_events = opened.await.context("cannot load the delayed events")?;
+    local.tasks.spawn_until_stopped("delayed events", delayed_events.clone().run());
+    Ok(delayed_events)
 }
 
 async fn open_push(

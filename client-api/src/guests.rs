@@ -34,7 +34,9 @@ fn is_listed(method: &Method, endpoint: &[&str]) -> bool {
     match *method {
         Method::POST => matches!(
             endpoint,
-            ["rooms", _, "join" | "leave"]
+            // MSC4140: "available to guest accounts", who are in calls too.
+            ["delayed_events", ..]
+                | ["rooms", _, "join" | "leave"]
                 | ["rooms", _, "send", _]
                 | ["join", _]
                 | ["keys", "upload" | "query" | "claim"]
@@ -49,7 +51,7 @@ fn is_listed(method: &Method, endpoint: &[&str]) -> bool {
         ),
         Method::PUT => matches!(
             endpoint,
-            ["rooms", _, "send" | "state", ..]
+            ["rooms", _, "send" | "state" | "delayed_event", ..]
                 | ["sendToDevice", _, _]
                 | ["profile", _, "displayname"]
                 | ["devices", _]

@@ -9,6 +9,7 @@ mod auth;
 mod config;
 mod context;
 mod dehydrated_device;
+mod delayed_event;
 mod device;
 mod directory;
 mod discovery;
@@ -46,6 +47,7 @@ mod threads;
 mod threepid_invite;
 mod to_device;
 mod typing;
+mod unsubscribe;
 mod user_directory;
 mod voip;
 
@@ -64,6 +66,7 @@ use axum::{
     handler::Handler,
     routing::{MethodFilter, on},
 };
+use delayed_events::DelayedEvents;
 use devices::Devices;
 use ruma::api::{IncomingRequest, path_builder::PathBuilder as _};
 
@@ -71,6 +74,7 @@ use self::around::Around;
 pub use self::{
     account::close_account,
     sync::ws::{Pieces, Sockets},
+    unsubscribe::unsubscribe_url,
 };
 use crate::{error::Error, gate::Gate};
 
@@ -80,6 +84,7 @@ where
     S: Clone + Send + Sync + 'static,
     Gate: FromRef<S>,
     Accounts: FromRef<S>,
+    DelayedEvents: FromRef<S>,
     Devices: FromRef<S>,
     Media: FromRef<S>,
     Presence: FromRef<S>,
@@ -100,6 +105,7 @@ where
         .merge(config::router())
         .merge(context::router())
         .merge(dehydrated_device::router())
+        .merge(delayed_event::router())
         .merge(device::router())
         .merge(directory::router())
         .merge(discovery::router())
@@ -136,6 +142,7 @@ where
         .merge(threads::router())
         .merge(to_device::router())
         .merge(typing::router())
+        .merge(unsubscribe::router())
         .merge(user_directory::router())
         .merge(voip::router())
         .method_not_allowed_fallback(async || Error::method_not_allowed())

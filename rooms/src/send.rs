@@ -20,6 +20,16 @@ pub struct Txn<'a> {
     pub txn_id: &'a TransactionId,
 }
 
+/// In place of a device, of events that were delayed. No device has such an id.
+pub(crate) const DELAYED: &str = "\u{1}delayed";
+
+impl<'a> Txn<'a> {
+    /// Of an event that was scheduled under an id, by whichever device.
+    pub fn of_delayed(delay_id: &'a str) -> Self {
+        Self { device_id: DELAYED.into(), txn_id: delay_id.into() }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct NewEvent<'a> {
     pub room_id: &'a RoomId,

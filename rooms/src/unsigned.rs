@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ruma::{DeviceId, UserId, events::room::member::MembershipState};
 
-use crate::{Error, Rooms, StoredEvent};
+use crate::{Error, Rooms, StoredEvent, send::DELAYED};
 
 /// Who looks, and what the caller already knows.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct UnsignedFor<'a> {
 }
 
 impl Rooms {
-    /// A JSON object: `age`, `transaction_id`, `prev_content`, `prev_sender`, `replaces_state`,
+    /// A JSON object: `age`, `transaction_id` or `org.matrix.msc4140.delay_id`, `prev_content`, `prev_sender`, `replaces_state`,
     /// `redacted_because`, `redacted_by`, `membership`, `m.relations`.
     pub async fn unsigned(
         &self,
@@ -30,9 +30,13 @@ impl Rooms {
         object.key("age").extend_from_slice(age.to_string().as_bytes());
         if let Some(txn) = &event.txn
             && event.pdu.sender() == for_whom.viewer
-            && for_whom.device == Some(&*txn.device_id)
         {
-            object.string("transaction_id", txn.txn_id.as_str());
+            if txn.device_id == DELAYED {
+                // MSC4140, for all devices of the sender.
+                object.string("org.matrix.msc4140.delay_id", txn.txn_id.as_str());
+            } else if for_whom.device == Some(&*txn.device_id) {
+                object.string("transaction_id", txn.txn_id.as_str());
+            }
         }
         self.add_previous(event, &mut object).await?;
         self.add_redaction(event, &mut object).await?;

@@ -24,6 +24,7 @@ const RANKS: &[(&str, u8)] = &[
     ("search", 3),
     ("sso", 3),
     ("user-directory", 3),
+    ("delayed-events", 3),
     ("push", 4),
     ("appservice", 4),
     ("client-api", 5),

@@ -9,6 +9,7 @@ use axum::{
     extract::{FromRef, State},
     routing::get,
 };
+use delayed_events::DelayedEvents;
 use events::RoomVersion;
 use rooms::Rooms;
 use ruma::api::client::discovery::get_capabilities;
@@ -28,6 +29,7 @@ pub(super) fn router<S>() -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
     Accounts: FromRef<S>,
+    DelayedEvents: FromRef<S>,
     Gate: FromRef<S>,
     Push: FromRef<S>,
     Rooms: FromRef<S>,
@@ -47,12 +49,13 @@ async fn get_supported_versions() -> RawJson {
             "im.meridian.ws": true,
             "org.matrix.e2e_cross_signing": true,
             "org.matrix.msc2285.stable": true,
+            "org.matrix.msc3391": true,
             "org.matrix.msc3440.stable": true,
             "org.matrix.msc3827.stable": true,
-            "org.matrix.msc3391": true,
             "org.matrix.msc3874": true,
             "org.matrix.msc3881": true,
             "org.matrix.msc3881.stable": true,
+            "org.matrix.msc4140": true,
             "org.matrix.msc4222": true,
             "org.matrix.msc4306": true,
             "org.matrix.msc4380.stable": true,
@@ -104,12 +107,15 @@ async fn get_capabilities(
     State(gate): State<Gate>,
     State(accounts): State<Accounts>,
     State(push): State<Push>,
+    State(delayed): State<DelayedEvents>,
     State(rooms): State<Rooms>,
     Authed { session, .. }: Authed<get_capabilities::v3::Request>,
 ) -> RawJson {
     let available: Map<_, _> =
         RoomVersion::all().map(|version| (version.as_str().to_owned(), "stable".into())).collect();
     let password = gate.config().password_login;
+    let limits = delayed.config();
+    let max_delay_ms = u64::try_from(limits.delay_max.as_millis()).unwrap_or(u64::MAX);
     let mut body = json!({
         "capabilities": {
             "m.change_password": { "enabled": password },
@@ -124,6 +130,10 @@ async fn get_capabilities(
             "m.profile_fields": { "enabled": true },
             "m.forget_forced_upon_leave": { "enabled": false },
             "uk.tcpip.msc4133.profile_fields": { "enabled": true },
+            "org.matrix.msc4140.delayed_events": {
+                "max_delay_ms": max_delay_ms,
+                "max_scheduled": limits.scheduled_max,
+            },
         },
     });
     if let Some(key) = push.web_push_key() {

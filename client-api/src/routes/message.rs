@@ -7,17 +7,21 @@ use axum::{
     extract::{FromRef, RawQuery, State},
     routing::post,
 };
+use delayed_events::{DelayedEvents, NewDelayedEvent};
 use presence::Presence;
 use rooms::{MessagesQuery, NewEvent, RelTypes, Rooms, Txn};
 use ruma::{
     MilliSecondsSinceUnixEpoch, TransactionId,
     api::client::message::{get_message_events, send_message_event},
 };
-
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{json as to_json, value::RawValue};
 
-use super::{EndpointExt as _, config::room};
+use super::{
+    EndpointExt as _,
+    config::room,
+    delayed_event::{delay, schedule},
+};
 use crate::{
     acting::timestamp,
     error::Error,
@@ -25,7 +29,7 @@ use crate::{
     gate::Gate,
     limits::Action,
     render,
-    respond::Matrix,
+    respond::{Matrix, RawJson},
 };
 
 /// A transaction id is part of a key; over a socket it is the id of a request, of the same length.
@@ -36,6 +40,7 @@ pub(super) const PAGE_EVENTS_MAX: usize = 1000;
 pub(super) fn router<S>() -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
+    DelayedEvents: FromRef<S>,
     Gate: FromRef<S>,
     Presence: FromRef<S>,
     Rooms: FromRef<S>,
@@ -64,12 +69,28 @@ fn millis(time: MilliSecondsSinceUnixEpoch) -> u64 {
 async fn send_message_event(
     State(gate): State<Gate>,
     State(rooms): State<Rooms>,
+    State(delayed): State<DelayedEvents>,
     State(presence): State<Presence>,
+    RawQuery(raw_query): RawQuery,
     Authed { session, req }: Authed<send_message_event::v3::Request>,
-) -> Result<Matrix<send_message_event::v3::Response>, Error> {
+) -> Result<RawJson, Error> {
     gate.may_act(&session)?;
     gate.limit_user(Action::Message, &session)?;
     check_txn_id(&req.txn_id)?;
+    let timestamp = req.timestamp.filter(|_| session.appservice.is_some()).map(millis);
+    if let Some(delay) = delay(raw_query.as_deref())? {
+        let new = NewDelayedEvent {
+            room_id: &req.room_id,
+            sender: &session.user_id,
+            event_type: &req.event_type.to_string(),
+            state_key: None,
+            content: req.body.json(),
+            delay,
+            txn: Some((&session.device_id, &req.txn_id)),
+            timestamp,
+        };
+        return schedule(&delayed, new).await;
+    }
     let event_id = rooms
         .send(NewEvent {
             room_id: &req.room_id,
@@ -78,11 +99,11 @@ async fn send_message_event(
             state_key: None,
             content: req.body.json(),
             txn: Some(Txn { device_id: &session.device_id, txn_id: &req.txn_id }),
-            timestamp: req.timestamp.filter(|_| session.appservice.is_some()).map(millis),
+            timestamp,
         })
         .await?;
     presence.event_sent(&session.user_id, &session.device_id);
-    Ok(Matrix(send_message_event::v3::Response { event_id }))
+    Ok(RawJson(to_json!({ "event_id": event_id }).to_string().into()))
 }
 
 /// `POST …/send/{eventType}`: not in the specification any more, but what old scripts use. There

@@ -8,12 +8,16 @@ use axum::{
     extract::{FromRef, State},
     routing::put,
 };
+use delayed_events::{DelayedEvents, NewDelayedEvent};
 use presence::Presence;
 use rooms::{NewEvent, Rooms};
 use ruma::{RoomId, api::client::state::get_state_events, events::AnyStateEvent, serde::Raw};
 use serde_json::value::RawValue;
 
-use super::EndpointExt as _;
+use super::{
+    EndpointExt as _,
+    delayed_event::{delay, schedule},
+};
 use crate::{
     acting::timestamp,
     error::Error,
@@ -29,6 +33,7 @@ pub(super) fn router<S>() -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
     Accounts: FromRef<S>,
+    DelayedEvents: FromRef<S>,
     Gate: FromRef<S>,
     Presence: FromRef<S>,
     Rooms: FromRef<S>,
@@ -63,6 +68,7 @@ async fn send_state_event(
     State(gate): State<Gate>,
     State(rooms): State<Rooms>,
     State(accounts): State<Accounts>,
+    State(delayed): State<DelayedEvents>,
     State(presence): State<Presence>,
     AuthedRaw { session, parts, path_args, body }: AuthedRaw,
 ) -> Result<RawJson, Error> {
@@ -70,6 +76,19 @@ async fn send_state_event(
     gate.limit_user(Action::Message, &session)?;
     let (room_id, event_type, state_key) = target(&path_args)?;
     let content: Box<RawValue> = json(&body)?;
+    if let Some(delay) = delay(parts.uri.query())? {
+        let new = NewDelayedEvent {
+            room_id,
+            sender: &session.user_id,
+            event_type,
+            state_key: Some(state_key),
+            content: &content,
+            delay,
+            txn: None,
+            timestamp: timestamp(&session, parts.uri.query())?,
+        };
+        return schedule(&delayed, new).await;
+    }
     permit_state(&accounts, event_type, state_key, &content).await?;
     let event_id = rooms
         .send(NewEvent {
