@@ -232,6 +232,48 @@ async fn a_transaction_schedules_once() {
     assert_eq!(world.messages().await, ["once", "once"]);
 }
 
+/// As after a crash in between.
+#[tokio::test]
+async fn what_was_sent_and_not_noted_is_not_sent_again() {
+    let world = World::new().await;
+    let id = world.schedule("once", 1000).await;
+    let content = raw(r#"{"msgtype":"m.text","body":"once"}"#);
+    let event = rooms::NewEvent {
+        room_id: &world.room,
+        sender: &world.ada,
+        event_type: "m.room.message",
+        state_key: None,
+        content: &content,
+        txn: Some(rooms::Txn::of_delayed(&id)),
+        timestamp: None,
+    };
+    let sent = world.pieces.rooms.send(event).await.expect("is sent");
+    let world = world.restarted().await;
+    world.after(1000).await;
+    assert_eq!(world.messages().await, ["once"]);
+    assert_eq!(world.outcome(&id).await, Some(Outcome::Sent(sent)));
+}
+
+#[tokio::test]
+async fn of_what_is_over_a_week_and_a_hundred_are_kept() {
+    let world = World::new().await;
+    let mut ids = Vec::new();
+    for number in 0..103 {
+        ids.push(world.schedule(&number.to_string(), 1000).await);
+        world.after(1000).await;
+    }
+    let kept = async |id: &String| world.events.get(&world.ada, id).await.expect("reads").is_some();
+    // The oldest goes when another is scheduled.
+    assert!(!kept(&ids[1]).await && kept(&ids[3]).await && kept(&ids[102]).await);
+    world.after(7 * 24 * 60 * 60 * 1000 + 1).await;
+    assert!(kept(&ids[102]).await, "until another is scheduled");
+    world.schedule("new", 1000).await;
+    for id in &ids {
+        assert!(!kept(id).await);
+    }
+    assert_eq!(world.events.list(&world.ada).await.expect("reads").len(), 1);
+}
+
 /// "Power levels are evaluated for each event only once the delay has occurred".
 #[tokio::test]
 async fn the_room_has_its_say_when_the_time_has_come() {
