@@ -242,6 +242,7 @@ async fn appservice_login(
     // "If the access token is not valid, does not correspond to an appservice or the user has not
     // previously been registered".
     let forbidden = |_| Error::forbidden("The token is not that of an application service");
+    gate.token(parts)?.ok_or_else(Error::missing_token)?;
     let service = gate.appservice(parts).map_err(forbidden)?;
     let unknown = || Error::forbidden("There is no such user");
     let user_id = accounts.user_id(login.user()?).ok_or_else(unknown)?;

@@ -128,6 +128,11 @@ async fn a_bridge_logs_its_users_in() {
     let nobody = bridge.post("/v3/login", login("_bridge_eve")).await;
     nobody.refused("nobody", 403, "M_FORBIDDEN");
     server.post("/v3/login", login("_bridge_bea")).await.refused("", 401, "M_MISSING_TOKEN");
+    for token in ["no-token", &bea.token] {
+        let other = holder(&server, token);
+        let refused = other.post("/v3/login", login("_bridge_bea")).await;
+        refused.refused(token, 403, "M_FORBIDDEN");
+    }
 }
 
 #[tokio::test]
