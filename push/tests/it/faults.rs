@@ -171,7 +171,7 @@ async fn the_pauses_grow_until_the_gateway_is_back_for_somebody() {
     let room = world.shared_room(&[&ada, &ben]).await;
     world.gateway.becomes("push.example", Mood::Absent);
     let first = world.say(&room, &ada, "one").await;
-    world.gateway.is_tried(1).await;
+    world.gateway.has_been_tried(1).await;
     world.gateway.becomes("push.example", Mood::Takes);
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(11)).await;

@@ -79,9 +79,11 @@ impl Receiver {
         self.pushed.send_replace(Vec::new())
     }
 
-    /// How often it was tried so far.
-    pub(crate) fn tries(&self) -> usize {
-        *self.tried.borrow()
+    /// Until it was tried so often since the beginning.
+    pub(crate) async fn has_been_tried(&self, often: usize) {
+        let mut tried = self.tried.subscribe();
+        let waited = tokio::time::timeout(PATIENCE, tried.wait_for(|tried| *tried >= often)).await;
+        assert!(waited.is_ok(), "nobody tries");
     }
 
     /// What was taken so far.
@@ -90,7 +92,8 @@ impl Receiver {
         taken.iter().map(|(_, body)| body["notification"].clone()).collect()
     }
 
-    /// Until it was tried so often more, whatever came of it.
+    /// Until it was tried so often more, whatever came of it. Only where it is tried again and again:
+    /// what has happened already does not count.
     pub(crate) async fn is_tried(&self, more: usize) {
         let mut tried = self.tried.subscribe();
         let goal = *tried.borrow() + more;
