@@ -255,3 +255,38 @@ impl PusherStore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::owned_user_id;
+    use storage::Record as _;
+
+    use super::{PusherRecord, PusherRecordV1};
+    use crate::{Kind, pusher::Tie};
+
+    #[test]
+    fn pushers_of_before_there_were_mails_are_read() {
+        let old = PusherRecordV1 {
+            id: 7,
+            kind: "http".to_owned(),
+            app_display_name: "App".to_owned(),
+            device_display_name: "Phone".to_owned(),
+            profile_tag: None,
+            lang: "en".to_owned(),
+            data: r#"{"url":"https://push.example/"}"#.to_owned(),
+            enabled: true,
+            device_id: "PHONE".into(),
+            session: 5,
+            set_ts: 3,
+            since: 4,
+        };
+        let read = PusherRecord::from_bytes(&old.to_bytes().into()).expect("readable");
+        let user = owned_user_id!("@ada:x.test");
+        let pusher = read.into_pusher(user, "app".to_owned(), "key".to_owned());
+        let pusher = pusher.expect("a kind that is known");
+        assert_eq!((pusher.id, pusher.kind, pusher.since), (7, Kind::Http, 4));
+        assert_eq!(pusher.url(), "https://push.example/");
+        assert!(matches!(pusher.tie, Tie::Session(session) if session.to_u64() == 5));
+        assert!(pusher.is_on() && pusher.activated().is_none());
+    }
+}

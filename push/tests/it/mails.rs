@@ -249,6 +249,27 @@ async fn of_what_is_encrypted_a_mail_shows_nothing() {
 }
 
 #[tokio::test]
+async fn of_very_much_a_mail_shows_the_newest_and_the_rest_is_bounded() {
+    let world = World::new().await;
+    let (ada, ben) = (world.user("ada").await, world.mailed("ben").await);
+    let room = world.room(&ada.user_id, Some("Square")).await;
+    world.join(&room, &ben.user_id).await;
+    let witness = Witness::of(&world, &[&room]).await;
+    for number in 0..599 {
+        world.say(&room, &ada, &format!("number {number}")).await;
+    }
+    let last = world.say(&room, &ada, "the last").await;
+    witness.hears(&world, &last).await;
+    world.clock.advance(10 * MINUTE_MS);
+    let mail = world.postbox.takes(1).await.remove(0);
+    assert_eq!(mail.subject, "[x.test] 500 new messages in Square");
+    for part in ["> number 595\n", "> number 598\n", "> the last\n", "and 495 more messages"] {
+        assert!(mail.text.contains(part), "{part}: {}", mail.text);
+    }
+    assert_eq!(mail.text.matches("number").count(), 4, "{}", mail.text);
+}
+
+#[tokio::test]
 async fn a_pusher_goes_with_its_address_and_not_with_its_session() {
     let world = World::new().await;
     let (ada, ben) = (world.user("ada").await, world.mailed("ben").await);
