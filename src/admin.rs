@@ -119,18 +119,24 @@ async fn existing(state: &AppState, user: &str) -> anyhow::Result<OwnedUserId> {
     }
 }
 
-/// One line each: when it was given up, whose it was, what it was about, where it should have gone.
+/// A line for each.
 async fn dead_pushes(state: &AppState, limit: usize) -> anyhow::Result<String> {
     let dead = state.push.dead_letters(limit.min(DEAD_PUSHES_MAX)).await?;
     if dead.is_empty() {
         return Ok("every push arrived".to_owned());
     }
-    let line = |(ts, letter): &(u64, push::DeadLetter)| {
-        let event = letter.event_id.as_ref().map_or("counts", |event_id| event_id.as_str());
-        let push::DeadLetter { user_id, app_id, room_id, gateway, reason, .. } = letter;
-        format!("{ts} {user_id} {app_id} {room_id} {event} {gateway} ({reason})")
-    };
-    Ok(dead.iter().map(line).collect::<Vec<_>>().join("\n"))
+    let lines = dead.iter().map(|(ts, letter)| dead_push(*ts, letter));
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// When it was given up, whose it was, what it was about, where it should have gone.
+fn dead_push(ts: u64, letter: &push::DeadLetter) -> String {
+    let push::DeadLetter { user_id, app_id, room_id, event_id, gateway, reason } = letter;
+    let event = event_id.as_ref().map_or("counts", |event_id| event_id.as_str());
+    // Whoever chose these does not decide where a line ends, nor what a terminal does.
+    let (app_id, gateway) = (app_id.escape_debug(), gateway.escape_debug());
+    let (room_id, event) = (room_id.as_str().escape_debug(), event.escape_debug());
+    format!("{ts} {user_id} {app_id} {room_id} {event} {gateway} ({})", reason.escape_debug())
 }
 
 /// What is said of a store or a backup in which nothing is wrong.
@@ -177,4 +183,30 @@ async fn verify(
     };
     let read = tokio::task::spawn_blocking(work).await.context("the check broke off")??;
     Ok(whole(&read))
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{owned_event_id, owned_room_id, owned_user_id};
+
+    use super::dead_push;
+
+    #[test]
+    fn what_was_given_up_is_one_line_whatever_it_is_called() {
+        let mut letter = push::DeadLetter {
+            user_id: owned_user_id!("@ada:x.test"),
+            app_id: "m.email".to_owned(),
+            room_id: owned_room_id!("!r:x.test"),
+            event_id: Some(owned_event_id!("$e")),
+            gateway: "mail".to_owned(),
+            reason: "no route to host".to_owned(),
+        };
+        let expected = "7 @ada:x.test m.email !r:x.test $e mail (no route to host)";
+        assert_eq!(dead_push(7, &letter), expected);
+        letter.app_id = "app\n8 @eve:x.test\u{1b}[2J".to_owned();
+        letter.event_id = None;
+        let expected =
+            "7 @ada:x.test app\\n8 @eve:x.test\\u{1b}[2J !r:x.test counts mail (no route to host)";
+        assert_eq!(dead_push(7, &letter), expected);
+    }
 }
