@@ -273,10 +273,12 @@ impl DelayedEvents {
     }
 
     pub(crate) fn set_timer(&self, due: Due) {
+        let now = self.inner.clock.now_ms();
         let mut timers = self.inner.timers.lock();
-        let is_first = timers.due.first().is_none_or(|first| due < *first);
+        // What is due already is not waited for, unless the clock was set meanwhile.
+        let wakes = timers.due.first().is_none_or(|first| due < *first || first.0 <= now);
         timers.due.insert(due);
-        if is_first {
+        if wakes {
             self.inner.sooner.notify_one();
         }
     }
