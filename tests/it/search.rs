@@ -171,7 +171,8 @@ async fn pages_follow_each_other_across_rooms() {
         }
         let mut expected = said[..expected].to_vec();
         if order == "rank" {
-            (all.sort(), expected.sort());
+            all.sort();
+            expected.sort();
         }
         assert_eq!(all, expected, "{order}");
     }
