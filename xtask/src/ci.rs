@@ -16,6 +16,7 @@ use clap::Args;
 
 use crate::{
     checkout::{self, Checkout},
+    costs::{self, Kind},
     layers,
     load::{self, Binaries},
     region, sytest, tidy,
@@ -61,6 +62,9 @@ const STEPS: &[Step] = &[
     ("sim", |run| run.cargo("sim", 300, &["run", "-p", "sim", "--", "--histories", "50"])),
     ("doc", doc),
     ("release", |run| run.command("release", 1500, &Binaries::build_command(run.checkout))),
+    ("costs", |run| run.command("costs", 600, &costs::build_command(run.checkout))),
+    ("counters", |run| Ok(found(&costs::check(run.checkout, Kind::Counters)?))),
+    ("instructions", |run| Ok(found(&costs::check(run.checkout, Kind::Instructions)?))),
     ("crash-fjall", |run| run.crash("crash-fjall", "fjall", false)),
     ("crash-sled", |run| run.crash("crash-sled", "sled", false)),
     ("power-fjall", |run| run.crash("power-fjall", "fjall", true)),

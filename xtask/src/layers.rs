@@ -35,7 +35,7 @@ const RANKS: &[(&str, u8)] = &[
 ];
 
 /// Tools. They may depend on anything, and nothing depends on them.
-const OUTSIDE: &[&str] = &["load", "xtask", "sim", "fuzz"];
+const OUTSIDE: &[&str] = &["load", "costs", "xtask", "sim", "fuzz"];
 
 /// The one sideways arrow: stdx is the lower half of rank 0 (it could have been in the standard
 /// library), and the writer task of storage runs under its task tracker.

@@ -9,6 +9,7 @@
 mod bench;
 mod checkout;
 mod ci;
+mod costs;
 mod layers;
 mod load;
 mod region;
@@ -42,6 +43,8 @@ enum Task {
     },
     /// Measure the release build on this machine; what follows `--` is passed to `load`
     Bench(bench::Arguments),
+    /// Count what single pieces of work cost and compare with what is kept in costs/
+    Costs(costs::Arguments),
     /// Kill the release build at random moments and check that it lost nothing
     Crash(load::CrashArguments),
     /// Run SyTest against the release build and compare with what passed before
@@ -70,6 +73,7 @@ fn run(task: Task) -> anyhow::Result<bool> {
         Task::Layers => Ok(report("layers", &layers::check(&checkout)?)),
         Task::Tidy { bless } => Ok(report("tidy", &tidy::check(&checkout, bless)?)),
         Task::Bench(arguments) => bench::run(&checkout, &arguments),
+        Task::Costs(arguments) => costs::run(&checkout, &arguments),
         Task::Crash(arguments) => load::crash(&checkout, &arguments),
         Task::Sytest(arguments) => sytest::run(&checkout, &arguments),
         Task::RegionRestart { directory } => region::restart(&directory).map(|()| true),

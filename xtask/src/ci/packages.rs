@@ -32,6 +32,12 @@ const NEEDED_TO_COMPARE: &[(&str, &str)] = &[
     ("ls /usr/lib/postgresql/15/bin/postgres", "postgresql-15"),
 ];
 
+const NEEDED_TO_COUNT: &[(&str, &str)] = &[("command -v valgrind", "valgrind")];
+
+pub(crate) fn install_to_count(checkout: &Checkout) -> anyhow::Result<()> {
+    install_missing(checkout, NEEDED_TO_COUNT)
+}
+
 pub(super) fn install(checkout: &Checkout) -> anyhow::Result<()> {
     install_missing(checkout, NEEDED)
 }
