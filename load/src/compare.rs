@@ -74,7 +74,8 @@ pub(crate) struct Arguments {
 
 #[derive(Args)]
 pub(crate) struct PageArguments {
-    /// The directory with `compare.json` and, if it was measured, `bench.json`
+    /// The directory with `compare.json` and, if they were measured, `bench.json` and
+    /// `presence.json`
     directory: PathBuf,
     /// The page to write
     #[arg(long)]

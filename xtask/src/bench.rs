@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use crate::{
     checkout::{self, Checkout},
     ci::packages,
+    costs,
     load::{self, Binaries},
 };
 
@@ -75,7 +76,10 @@ fn write(checkout: &Checkout, binaries: &Binaries) -> anyhow::Result<bool> {
     let json = load::json_arguments(&checkout.path(RESULTS).join("bench.json"));
     let mut page = checkout.command(&binaries.load.to_string_lossy());
     page.args(["page", RESULTS, "--output", PAGE]);
+    let mut presence = costs::presence_command(checkout)?;
+    presence.args(["--json", &format!("{RESULTS}/presence.json")]);
     Ok(checkout::succeeds(&mut binaries.bench_command(checkout, &json))?
+        && checkout::succeeds(&mut presence)?
         && checkout::succeeds(&mut binaries.crash_command(checkout, "fjall", CRASH_ROUNDS, false))?
         && checkout::succeeds(&mut page)?)
 }

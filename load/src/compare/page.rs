@@ -60,6 +60,26 @@ const GOALS: &[(&str, Goal, Source)] = &[
     ("delivery, CPU beside Synapse", Goal::AtLeast(40.0, "x"), Source::CpuRatio("deliver-to-two")),
     ("fan-out, CPU a recipient", Goal::AtMost(6.0, "us"), Source::Alone("fan-out")),
     ("heartbeat over a WebSocket, CPU", Goal::AtMost(2.5, "us"), Source::Alone("heartbeat, CPU")),
+    (
+        "heartbeat, frame and table",
+        Goal::AtLeast(400_000.0, "/s and core"),
+        Source::Alone("heartbeats, frame and table"),
+    ),
+    (
+        "allocations a heartbeat",
+        Goal::AtMost(0.0, ""),
+        Source::Alone("allocations a heartbeat, frame and table"),
+    ),
+    (
+        "100,000 online, 1 % flap a second",
+        Goal::AtMost(5.0, "% of a core"),
+        Source::Alone("presence, 100000 users"),
+    ),
+    (
+        "presence, CPU per watcher update",
+        Goal::AtMost(0.5, "us"),
+        Source::Alone("presence, CPU per watcher update"),
+    ),
     ("idle WebSocket", Goal::AtMost(2048.0, "B"), Source::Alone("memory per idle socket")),
     ("no-op sync, CPU beside Synapse", Goal::AtLeast(100.0, "x"), Source::CpuRatio("no-op-sync")),
     (
@@ -74,16 +94,14 @@ const GOALS: &[(&str, Goal, Source)] = &[
     ("disk an event", Goal::AtMost(400.0, "B"), Source::Alone("disk per event, compacted")),
 ];
 
-/// The page of the results in a directory: `compare.json`, and `bench.json`, `notes.md` if they are
-/// there.
+/// The page of the results in a directory: `compare.json`, and `bench.json`, `presence.json`,
+/// `notes.md` if they are there.
 pub(super) fn of(directory: &Path) -> anyhow::Result<String> {
     let path = directory.join("compare.json");
     let results = fs::read(&path).with_context(|| path.display().to_string())?;
     let results: Results = serde_json::from_slice(&results).context("compare.json")?;
-    let alone: Vec<Alone> = match fs::read(directory.join("bench.json")) {
-        Ok(bench) => serde_json::from_slice(&bench).context("bench.json")?,
-        Err(_) => Vec::new(),
-    };
+    let alone = figures(directory, "bench.json")?;
+    let in_process = figures(directory, "presence.json")?;
     let notes = fs::read_to_string(directory.join("notes.md")).unwrap_or_default();
     let mut page = method(&results);
     page.push_str("\n## Beside Synapse\n\n");
@@ -91,20 +109,42 @@ pub(super) fn of(directory: &Path) -> anyhow::Result<String> {
     page.push_str(&failures(&results));
     page.push_str("\n## The goals\n\n| what | goal | measured | |\n|---|---|---|---|\n");
     for (what, goal, source) in GOALS {
-        page.push_str(&row(what, *goal, find(source, &results, &alone)));
+        let found = find(source, &results, &alone).or_else(|| find(source, &results, &in_process));
+        page.push_str(&row(what, *goal, found));
     }
     if !alone.is_empty() {
         page.push_str(
             "\n## Meridian alone\n\n`load bench`, where the load generator shares the cores.\n\n",
         );
-        page.push_str("| what | figure |\n|---|---|\n");
-        for Alone { name, value, unit } in &alone {
-            let _ = writeln!(page, "| {name} | {} {unit} |", number(*value));
-        }
+        page.push_str(&list(&alone));
+    }
+    if !in_process.is_empty() {
+        page.push_str(
+            "\n## Presence alone\n\n`costs presence`: what knowing who is there costs the process that \
+             knows it, in CPU of its one thread, without sockets and without what is sent to those who \
+             watch.\n\n",
+        );
+        page.push_str(&list(&in_process));
     }
     page.push('\n');
     page.push_str(&notes);
     Ok(page)
+}
+
+/// None where the file is missing: then nothing of it was measured.
+fn figures(directory: &Path, file: &str) -> anyhow::Result<Vec<Alone>> {
+    match fs::read(directory.join(file)) {
+        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| file.to_owned()),
+        Err(_) => Ok(Vec::new()),
+    }
+}
+
+fn list(figures: &[Alone]) -> String {
+    let mut list = "| what | figure |\n|---|---|\n".to_owned();
+    for Alone { name, value, unit } in figures {
+        let _ = writeln!(list, "| {name} | {} {unit} |", number(*value));
+    }
+    list
 }
 
 fn method(results: &Results) -> String {
@@ -236,6 +276,7 @@ fn row(what: &str, goal: Goal, measured: Option<f64>) -> String {
 
 fn missed(goal: Goal, measured: f64) -> String {
     match goal {
+        Goal::AtMost(0.0, _) => "the goal is none".to_owned(),
         Goal::AtMost(bound, _) => format!("{:.1} times the goal", measured / bound),
         Goal::AtLeast(bound, _) => format!("{:.0} % of the goal", 100.0 * measured / bound),
     }
