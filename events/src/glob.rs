@@ -1,10 +1,10 @@
 //! Patterns: `*` stands for any text, `?` for one character.
 
 #[derive(Clone, Debug)]
-pub(crate) struct Glob(Box<[u8]>);
+pub struct Glob(Box<[u8]>);
 
 impl Glob {
-    pub(crate) fn new(pattern: &str) -> Self {
+    pub fn new(pattern: &str) -> Self {
         let mut bytes = pattern.as_bytes().to_vec();
         // Stars next to each other say what one says.
         bytes.dedup_by(|one, other| *one == b'*' && *other == b'*');
@@ -12,7 +12,7 @@ impl Glob {
     }
 
     /// Goes back to the last star only, so the time is at most the product of the lengths.
-    pub(crate) fn matches(&self, text: &str) -> bool {
+    pub fn matches(&self, text: &str) -> bool {
         let (pattern, text) = (&*self.0, text.as_bytes());
         let (mut at, mut read) = (0, 0);
         let mut star: Option<(usize, usize)> = None;

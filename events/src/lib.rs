@@ -30,6 +30,7 @@ pub use build::{
 };
 pub use client::{ClientEvent, stripped};
 pub use format::{FormatError, MAX_AUTH_EVENTS, MAX_ID_BYTES, MAX_PDU_BYTES, MAX_PREV_EVENTS};
+pub use glob::Glob;
 pub use hash::verify_content_hash;
 pub use pdu::{Pdu, room_create_event_id};
 pub use peek::{Peek, peek};
