@@ -58,7 +58,7 @@ pub use identity_servers::{
     IdentityAnswer, IdentityAuth, IdentityError, IdentityFuture, IdentityRequest, IdentityServer,
     IdentityServers, KeptInvite, NewThreepidInvite,
 };
-pub use invite_permission::InvitePermission;
+pub use invite_permission::{InvitePermission, InviteVerdict};
 pub use jsonwebtoken::Algorithm as JwtAlgorithm;
 pub use jwt_login::{JwtIdentity, JwtLoginError};
 pub use mail::{Mail, Mailer, SendMailError};

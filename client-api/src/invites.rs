@@ -2,7 +2,7 @@
 //!
 //! [spec]: https://spec.matrix.org/v1.19/client-server-api/#invite-permission
 
-use accounts::Accounts;
+use accounts::{Accounts, InviteVerdict};
 use ruma::UserId;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -10,14 +10,21 @@ use serde_json::value::RawValue;
 use crate::error::Error;
 
 /// Refuses to invite a user of this server who blocks that.
-pub(crate) async fn permit(accounts: &Accounts, target: &UserId) -> Result<(), Error> {
-    let permission = accounts.invite_permission(target).await?;
-    if permission.blocks_all() { Err(Error::invite_blocked(target)) } else { Ok(()) }
+pub(crate) async fn permit(
+    accounts: &Accounts,
+    inviter: &UserId,
+    target: &UserId,
+) -> Result<(), Error> {
+    match accounts.invite_permission(target).await?.of(inviter) {
+        InviteVerdict::Blocked => Err(Error::invite_blocked(target)),
+        InviteVerdict::Allowed | InviteVerdict::Ignored => Ok(()),
+    }
 }
 
 /// As [`permit`], if the state is an invite. What is wrong with it otherwise is not found here.
 pub(crate) async fn permit_state(
     accounts: &Accounts,
+    inviter: &UserId,
     event_type: &str,
     state_key: &str,
     content: &RawValue,
@@ -32,7 +39,7 @@ pub(crate) async fn permit_state(
     let member = serde_json::from_str::<Member>(content.get());
     let is_invite = member.is_ok_and(|member| member.membership == "invite");
     match <&UserId>::try_from(state_key) {
-        Ok(target) if is_invite => permit(accounts, target).await,
+        Ok(target) if is_invite => permit(accounts, inviter, target).await,
         _ => Ok(()),
     }
 }

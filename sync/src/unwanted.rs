@@ -1,12 +1,12 @@
-//! What of others a user does not want to see: `m.ignored_user_list` and
-//! `m.invite_permission_config`.
+//! What of others a user does not want to see: `m.ignored_user_list`, and invites by
+//! `m.invite_permission_config` and MSC4155.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use accounts::{Accounts, InvitePermission};
+use accounts::{Accounts, InvitePermission, InviteVerdict};
 use ruma::{OwnedUserId, UserId};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
@@ -30,7 +30,10 @@ impl Unwanted {
     /// "Servers must not send room invites from ignored users to clients", and those that the user
     /// blocks "MUST NOT be served over client synchronisation endpoints".
     pub fn hides_invite_of(&self, sender: Option<&UserId>) -> bool {
-        self.invites.blocks_all() || sender.is_some_and(|sender| self.users.contains(sender))
+        let unwanted = |sender| {
+            self.users.contains(sender) || self.invites.of(sender) != InviteVerdict::Allowed
+        };
+        self.invites.blocks_all() || sender.is_some_and(unwanted)
     }
 }
 

@@ -77,6 +77,31 @@ async fn what_is_no_block_blocks_nothing() {
     }
 }
 
+/// MSC4155: what is ignored is taken as if nothing were the matter, and not shown.
+#[tokio::test]
+async fn single_inviters_are_blocked_or_ignored() {
+    let server = Server::start().await;
+    let (ada, bob, eve) =
+        (server.user("ada").await, server.user("bob").await, server.user("eve").await);
+    let versions = server.get("/versions").await.ok();
+    assert_eq!(versions["unstable_features"]["org.matrix.msc4155"], true);
+    let (of_ada, of_eve) = (ada.create_room(json!({})).await, eve.create_room(json!({})).await);
+    let filter = json!({ "blocked_users": [eve.id] });
+    let kind = "org.matrix.msc4155.invite_permission_config";
+    bob.set_account_data(kind, filter).await.ok();
+    invite(&eve, &of_eve, &bob).await.refused("eve", 403, "M_INVITE_BLOCKED");
+    invite(&ada, &of_ada, &bob).await.ok();
+    let filter = json!({ "ignored_users": ["@e*"], "blocked_servers": ["x.test"] });
+    bob.set_account_data(kind, filter).await.ok();
+    invite(&eve, &of_eve, &bob).await.ok();
+    let told = bob.sync("", 0).await;
+    assert!(!invited(&told, &of_eve) && !invited(&told, &of_ada), "{told}");
+    assert!(slide(&bob).await.as_object().is_none_or(serde_json::Map::is_empty));
+    bob.set_account_data(kind, json!({ "enabled": false })).await.ok();
+    let told = bob.sync("", 0).await;
+    assert!(invited(&told, &of_eve) && invited(&told, &of_ada), "{told}");
+}
+
 /// "Invite events for this user already in the database […] MUST NOT be served over client
 /// synchronisation endpoints", and "MAY" be if blocking is disabled.
 #[tokio::test]

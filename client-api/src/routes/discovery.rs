@@ -56,6 +56,7 @@ async fn get_supported_versions() -> RawJson {
             "org.matrix.msc3881": true,
             "org.matrix.msc3881.stable": true,
             "org.matrix.msc4140": true,
+            "org.matrix.msc4155": true,
             "org.matrix.msc4222": true,
             "org.matrix.msc4306": true,
             "org.matrix.msc4380.stable": true,

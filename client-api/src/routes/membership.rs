@@ -250,7 +250,7 @@ async fn invite_user(
         }
     };
     let target = &recipient.user_id;
-    invites::permit(&accounts, target).await?;
+    invites::permit(&accounts, &session.user_id, target).await?;
     let profile = invited_profile(&accounts, target).await?;
     let change = MembershipChange {
         room_id: &req.room_id,

@@ -69,7 +69,7 @@ async fn create_room(
     let mut invitee_profiles = Vec::with_capacity(req.invite.len());
     for user in &req.invite {
         // Before there is a room, so that nothing is left of what was refused.
-        invites::permit(&accounts, user).await?;
+        invites::permit(&accounts, &session.user_id, user).await?;
         invitee_profiles.push((user.clone(), invited_profile(&accounts, user).await?));
     }
     let request = CreateRoom {

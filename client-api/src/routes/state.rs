@@ -89,7 +89,7 @@ async fn send_state_event(
         };
         return schedule(&delayed, new).await;
     }
-    permit_state(&accounts, event_type, state_key, &content).await?;
+    permit_state(&accounts, &session.user_id, event_type, state_key, &content).await?;
     let event_id = rooms
         .send(NewEvent {
             room_id,

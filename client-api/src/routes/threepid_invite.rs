@@ -44,7 +44,7 @@ impl Inviting<'_> {
         let Some(target) = self.accounts.look_up_threepid(server, medium, address).await? else {
             return self.keep(server, medium, address).await;
         };
-        invites::permit(self.accounts, &target).await?;
+        invites::permit(self.accounts, sender, &target).await?;
         let profile = invited_profile(self.accounts, &target).await?;
         let change =
             MembershipChange { room_id: self.room_id, sender, target: &target, reason: None };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use accounts::InviteVerdict;
 use axum::{
     Router,
     extract::{FromRef, State},
@@ -9,7 +10,7 @@ use axum::{
 };
 use bytes::Bytes;
 use rooms::{peers::IncomingInvite, ports::Handshake};
-use ruma::{EventId, OwnedServerName, ServerName};
+use ruma::{EventId, OwnedServerName, OwnedUserId, ServerName};
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
@@ -237,8 +238,15 @@ async fn take_invite(
     if account.is_some_and(|account| account.deactivated) {
         return Err(Error::not_found(format!("There is no user {user}")));
     }
+    #[derive(Deserialize)]
+    struct Sender {
+        sender: OwnedUserId,
+    }
+    let Sender { sender } = serde_json::from_slice(&invite.event)
+        .map_err(|_| Error::bad_json("The event has no sender"))?;
     let permission = inner.accounts.invite_permission(&user).await;
-    if permission.map_err(|error| Error::internal(&error))?.blocks_all() {
+    let permission = permission.map_err(|error| Error::internal(&error))?;
+    if permission.of(&sender) == InviteVerdict::Blocked {
         return Err(Error::invite_blocked(&user));
     }
     inner.rooms.peer_invite(origin, invite).await.map_err(|error| called.refuse(error))

@@ -1,5 +1,6 @@
 //! `PUT /exchange_third_party_invite` and `PUT /3pid/onbind`.
 
+use accounts::InviteVerdict;
 use axum::{
     Router,
     extract::{FromRef, State},
@@ -96,12 +97,13 @@ async fn on_bind(State(inbound): State<Inbound>, request: Plain) -> Result<RawJs
     let accounts = &inbound.inner.accounts;
     let user = accounts.user(&mxid).await.map_err(|error| Error::internal(&error))?;
     let permission = accounts.invite_permission(&mxid).await;
-    let blocked = permission.map_err(|error| Error::internal(&error))?.blocks_all();
-    let is_one = accounts.is_local(&mxid) && user.is_some_and(|user| !user.deactivated) && !blocked;
+    let permission = permission.map_err(|error| Error::internal(&error))?;
+    let is_one = accounts.is_local(&mxid) && user.is_some_and(|user| !user.deactivated);
     // One that is not understood does not hide the others.
     let read = |invite: &RawValue| serde_json::from_str::<Pending>(invite.get()).ok();
     let pending = invites.iter().filter(|_| is_one).filter_map(|invite| read(invite));
-    let pending = pending.take(INVITES_MAX);
+    let may = |invite: &Pending| permission.of(&invite.sender) != InviteVerdict::Blocked;
+    let pending = pending.take(INVITES_MAX).filter(may);
     let taken: Vec<_> =
         pending.map(|invite| take_up(inbound.inner.rooms.clone(), mxid.clone(), invite)).collect();
     let taken = stream::iter(taken).buffer_unordered(INVITES_PARALLEL);

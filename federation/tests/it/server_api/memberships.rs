@@ -401,6 +401,14 @@ async fn who_blocks_invites_gets_none_from_elsewhere() {
     assert!(!answer.body.to_string().contains("signatures"), "{}", answer.body);
     assert!(home.rooms.user_room(ada, &room).await.expect("reads").is_none());
     set(json!({})).await;
+    let set = async |content: Value| {
+        let content = serde_json::value::to_raw_value(&content).expect("JSON");
+        let kind = "org.matrix.msc4155.invite_permission_config";
+        home.accounts.set_account_data(ada, None, kind, &content).await.expect("is set");
+    };
+    set(json!({ "blocked_servers": ["evil.*"] })).await;
+    invite_v2(peer, home, &new, "11").await.refused("a server", 403, "M_INVITE_BLOCKED");
+    set(json!({ "ignored_users": [peer.user("eve")] })).await;
     invite_v2(peer, home, &new, "11").await.ok();
 }
 

@@ -111,7 +111,7 @@ async fn state(pieces: &Pieces, session: &Session, params: State) -> Result<Valu
     pieces.gate.may_act(session)?;
     pieces.gate.limit_user(Action::Message, session)?;
     let State { event_type, state_key, content, .. } = &params;
-    permit_state(&pieces.accounts, event_type, state_key, content).await?;
+    permit_state(&pieces.accounts, &session.user_id, event_type, state_key, content).await?;
     let event_id = pieces
         .rooms
         .send(NewEvent {
