@@ -1,9 +1,10 @@
 //! The stream of batches.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use ruma::device_id;
-use serde_json::Value;
+use devices::SendToDevice;
+use ruma::{device_id, to_device::DeviceIdOrAllDevices};
+use serde_json::{Value, value::RawValue};
 use sync::{Batch, Connection, SyncError};
 use tokio::time::timeout;
 
@@ -98,6 +99,36 @@ async fn what_comes_between_two_waits_is_told() {
         let batch = connection.next().await.expect("a batch");
         assert_eq!(bodies(joined(&answer(&batch), &room)), [body]);
     }
+}
+
+/// No mark is made between the first batch of them and the last.
+#[tokio::test]
+async fn messages_to_the_device_come_in_as_many_batches_as_they_take() {
+    let world = World::new().await;
+    let ada = world.user("ada").await;
+    let mut connection = open(&world, &ada, None).await;
+    connection.next().await.expect("a batch");
+    for number in 0..250 {
+        let empty = RawValue::from_string("{}".to_owned()).expect("JSON");
+        let everywhere = BTreeMap::from([(DeviceIdOrAllDevices::AllDevices, empty)]);
+        let messages = BTreeMap::from([(ada.clone(), everywhere)]);
+        let txn_id = format!("txn{number}");
+        let send = SendToDevice {
+            sender: &ada,
+            device_id: device_id!("PHONE"),
+            event_type: "org.test",
+            txn_id: txn_id.as_str().into(),
+            messages: &messages,
+        };
+        world.devices.send_to_device(send).await.expect("sent");
+    }
+    let mut told = Vec::new();
+    while told.iter().sum::<usize>() < 250 {
+        let next = timeout(Duration::from_secs(20), connection.next());
+        let batch = answer(&next.await.expect("there is more").expect("a batch"));
+        told.push(batch["to_device"]["events"].as_array().map_or(0, Vec::len));
+    }
+    assert_eq!(told, [100, 100, 50]);
 }
 
 #[tokio::test]
