@@ -14,9 +14,6 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-#[global_allocator]
-static ALLOCATOR: allocations::Counting = allocations::Counting;
-
 #[derive(Parser)]
 #[command(name = "costs", about = "What single pieces of work cost")]
 struct Arguments {
