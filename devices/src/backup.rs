@@ -254,8 +254,10 @@ fn check_version(algorithm: &str, auth_data: &RawValue) -> Result<(), BackupErro
     if auth_data.get().len() > AUTH_DATA_BYTES_MAX {
         return Err(BackupError::TooLarge("`auth_data` is larger than 64 KiB"));
     }
-    if !auth_data.get().starts_with('{') {
-        return Err(BackupError::Malformed("`auth_data` is an object"));
+    // The specification has objects. But what they mean is the algorithm's affair, and clients that put
+    // all of it into one string were never refused.
+    if !auth_data.get().starts_with(['{', '"']) {
+        return Err(BackupError::Malformed("`auth_data` is an object or a string"));
     }
     Ok(())
 }

@@ -44,6 +44,10 @@ async fn versions_are_numbered_and_the_newest_that_is_left_is_current() {
     assert!(matches!(other, Err(BackupError::Invalid(_))));
     server.devices.update_backup(ada, 2, "m.test", &raw(r#"{"x":1}"#)).await.expect("updated");
     assert_eq!(current(&server).await.expect("there").auth_data.get(), r#"{"x":1}"#);
+    server.devices.update_backup(ada, 2, "m.test", &raw(r#""opaque""#)).await.expect("updated");
+    assert_eq!(current(&server).await.expect("there").auth_data.get(), r#""opaque""#);
+    let list = server.devices.update_backup(ada, 2, "m.test", &raw("[]")).await;
+    assert!(matches!(list, Err(BackupError::Malformed(_))));
     server.devices.delete_backup(ada, 2).await.expect("deleted");
     assert_eq!(current(&server).await.expect("there").version, 1);
     assert!(matches!(server.devices.delete_backup(ada, 2).await, Err(BackupError::NotFound)));
