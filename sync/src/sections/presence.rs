@@ -14,6 +14,8 @@ use crate::{
 
 /// Users looked at for an initial sync.
 const MAX_USERS: usize = 20_000;
+/// Users who changed that are looked up one by one; of more, whoever shares a room is found out first.
+const FEW: usize = 16;
 /// Users newly met who are told whether they are there or not; of the others in a large room it is
 /// told only if they are.
 const MAX_AWAY: usize = 20;
@@ -79,12 +81,18 @@ async fn changes(
     events: &mut Events,
 ) -> Result<BTreeSet<OwnedUserId>, SyncError> {
     let mut told = BTreeSet::new();
+    let known = if changed.len() > FEW { acquainted(scope).await? } else { HashSet::new() };
+    // All who share a room are known, unless there are too many of them.
+    let knows_all = changed.len() > FEW && known.len() < MAX_USERS;
+    let rooms = &scope.sync.sources.rooms;
     for (user, presence) in changed {
         if !shows(scope, &user) {
             continue;
         }
-        let rooms = &scope.sync.sources.rooms;
-        if user == scope.user || rooms.shares_room(scope.user, &user).await? {
+        let shares = user == scope.user
+            || known.contains(&user)
+            || (!knows_all && rooms.shares_room(scope.user, &user).await?);
+        if shares {
             write_one(scope, &user, &presence, events.next());
             told.insert(user);
         }
@@ -97,6 +105,16 @@ async fn everybody(
     scope: &Scope<'_>,
     events: &mut Events,
 ) -> Result<BTreeSet<OwnedUserId>, SyncError> {
+    let users: BTreeSet<_> = acquainted(scope).await?.into_iter().collect();
+    for user in &users {
+        write_if_there(scope, user, events);
+    }
+    Ok(users)
+}
+
+/// The user and those who share a room with them, of whom there may be more. The rooms are in memory;
+/// asking the store of each user for their rooms would take as long as users are there.
+async fn acquainted(scope: &Scope<'_>) -> Result<HashSet<OwnedUserId>, SyncError> {
     let rooms = &scope.sync.sources.rooms;
     // Most are in many of the rooms.
     let mut users = HashSet::from([scope.user.to_owned()]);
@@ -110,10 +128,6 @@ async fn everybody(
         let new = view.local_joined.iter().filter(|user| !users.contains(*user)).take(space);
         let new: Vec<_> = new.cloned().collect();
         users.extend(new);
-    }
-    let users: BTreeSet<_> = users.into_iter().collect();
-    for user in &users {
-        write_if_there(scope, user, events);
     }
     Ok(users)
 }

@@ -1,6 +1,9 @@
 //! Typing, receipts, account data, to-device messages, presence.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use devices::SendToDevice;
 use ruma::{device_id, presence::PresenceState, to_device::DeviceIdOrAllDevices};
@@ -204,6 +207,36 @@ async fn presence_is_told_to_those_who_share_a_room() {
     assert_eq!(events(&initial, "presence")[0]["content"]["last_active_ago"], 7000);
     let without = Ask::filtered(r#"{"presence":{"not_types":["*"]}}"#);
     assert!(world.ask(&ben, None, &without).await.get("presence").is_none());
+}
+
+/// More than is kept for one user.
+#[tokio::test]
+async fn of_many_who_change_those_are_told_who_share_a_room() {
+    let world = World::new().await;
+    let (ada, mut all, mut known) = (world.user("ada").await, Vec::new(), BTreeSet::new());
+    let room = world.shared_room(&[&ada]).await;
+    for number in 0..300 {
+        let user = world.user(&format!("u{number}")).await;
+        if number % 2 == 0 {
+            world.join(&room, &user).await;
+            known.insert(user.to_string());
+        }
+        all.push(user);
+    }
+    let mut since = world.token(&ada).await;
+    for user in &all {
+        let set = world.presence.set(user, device_id!("PHONE"), &PresenceState::Online, None);
+        set.await.expect("online");
+    }
+    let mut told = BTreeSet::new();
+    while told.len() < known.len() {
+        let answer = world.ask(&ada, Some(&since), &Ask::waiting()).await;
+        let news = events(&answer, "presence");
+        assert!(!news.is_empty(), "only {} of {} were told", told.len(), known.len());
+        told.extend(news.iter().filter_map(|event| Some(event["sender"].as_str()?.to_owned())));
+        since = token_of(&answer);
+    }
+    assert_eq!(told, known);
 }
 
 #[tokio::test]
