@@ -1,13 +1,18 @@
 //! Sending what is due.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use rooms::NewEvent;
-use ruma::{OwnedEventId, UserId};
+use ruma::{OwnedEventId, OwnedUserId, UserId};
 use serde_json::value::RawValue;
 
 use crate::{
     DelayedEvents, Error, Failure,
+    service::Timers,
     store::{DelayedRecord, Due, Ended},
 };
 
@@ -15,6 +20,10 @@ use crate::{
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// What fails for reasons of ours is tried again after this time.
 const RETRY: Duration = Duration::from_secs(30);
+
+/// Users whose events are sent at the same time. A room may have to ask its policy server first: one that
+/// is slow holds up those who have events there.
+const USERS_AT_ONCE: usize = 64;
 
 /// Takes the mark off, whatever happens.
 struct Sending<'a> {
@@ -28,36 +37,71 @@ impl Drop for Sending<'_> {
     }
 }
 
+/// What is due of each user, in the order of its times.
+type DueByUser = BTreeMap<OwnedUserId, Vec<Due>>;
+
+impl Timers {
+    /// Takes what is due of users who are not busy, and says when the next will be.
+    fn take_due(&mut self, now: u64, busy: &BTreeSet<OwnedUserId>) -> (DueByUser, Option<u64>) {
+        let mut taken = DueByUser::new();
+        let places = USERS_AT_ONCE.saturating_sub(busy.len());
+        for due in self.due.iter().take_while(|(at, ..)| places > 0 && *at <= now) {
+            let user = &due.1;
+            if !busy.contains(user) && (taken.len() < places || taken.contains_key(user)) {
+                taken.entry(user.clone()).or_default().push(due.clone());
+            }
+        }
+        for due in taken.values().flatten() {
+            self.due.remove(due);
+        }
+        (taken, self.due.iter().map(|(at, ..)| *at).find(|at| *at > now))
+    }
+}
+
 impl DelayedEvents {
     /// Sends each event when its time has come. Waits without work while nothing is due.
     pub async fn run(self) {
+        let mut sending = FuturesUnordered::new();
+        let mut busy = BTreeSet::new();
         loop {
             let sooner = self.inner.sooner.notified();
-            match self.send_due().await {
-                None => sooner.await,
-                Some(wait) => {
-                    let wait = wait.min(LOOK_AGAIN);
-                    // Whichever is first; nothing is lost by either.
-                    let _elapsed = tokio::time::timeout(wait, sooner).await;
-                }
+            let (due, wait) = self.take_due(&busy);
+            for (user, due) in due {
+                busy.insert(user.clone());
+                sending.push(self.fire_all(user, due));
+            }
+            // Whichever is first; nothing is lost by the others.
+            tokio::select! {
+                Some(user) = sending.next() => drop(busy.remove(&user)),
+                () = tokio::time::sleep(wait.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)), if wait.is_some() => {}
+                () = sooner => {}
             }
         }
     }
 
-    /// Sends everything that is due, in the order of its times. Returns how long it is until the next.
+    /// Sends everything that is due, of each user in the order of its times. Returns how long it is
+    /// until the next.
     pub async fn send_due(&self) -> Option<Duration> {
         loop {
-            let now = self.inner.clock.now_ms();
-            let due = {
-                let mut timers = self.inner.timers.lock();
-                let (at, ..) = timers.due.first()?;
-                if *at > now {
-                    return Some(Duration::from_millis(*at - now));
-                }
-                timers.due.pop_first()?
-            };
+            let (due, wait) = self.take_due(&BTreeSet::new());
+            if due.is_empty() {
+                return wait;
+            }
+            join_all(due.into_iter().map(|(user, due)| self.fire_all(user, due))).await;
+        }
+    }
+
+    fn take_due(&self, busy: &BTreeSet<OwnedUserId>) -> (DueByUser, Option<Duration>) {
+        let now = self.inner.clock.now_ms();
+        let (due, next) = self.inner.timers.lock().take_due(now, busy);
+        (due, next.map(|at| Duration::from_millis(at - now)))
+    }
+
+    async fn fire_all(&self, user: OwnedUserId, due: Vec<Due>) -> OwnedUserId {
+        for due in due {
             self.fire(due).await;
         }
+        user
     }
 
     async fn fire(&self, due: Due) {
@@ -158,5 +202,46 @@ impl DelayedEvents {
         };
         pending.await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use ruma::OwnedUserId;
+
+    use super::{Timers, USERS_AT_ONCE};
+    use crate::store::Due;
+
+    fn due(at: u64, user: usize, id: &str) -> Due {
+        let user = OwnedUserId::try_from(format!("@u{user}:x.test")).expect("an id");
+        (at, user, id.to_owned())
+    }
+
+    #[test]
+    fn whoever_is_busy_holds_up_nobody_else() {
+        let mut timers = Timers::default();
+        let all = [due(5, 1, "a"), due(6, 2, "b"), due(7, 1, "c"), due(8, 2, "d"), due(11, 3, "e")];
+        timers.due.extend(all.clone());
+        let busy = BTreeSet::from([all[0].1.clone()]);
+        let (taken, next) = timers.take_due(10, &busy);
+        let taken: Vec<_> = taken.into_values().flatten().collect();
+        assert_eq!((taken, next), (vec![all[1].clone(), all[3].clone()], Some(11)));
+        let (taken, _) = timers.take_due(10, &BTreeSet::new());
+        let taken: Vec<_> = taken.into_values().flatten().collect();
+        assert_eq!(taken, [all[0].clone(), all[2].clone()], "they are not forgotten");
+        assert_eq!(timers.take_due(10, &BTreeSet::new()), (Default::default(), Some(11)));
+    }
+
+    #[test]
+    fn many_users_are_taken_in_turn() {
+        let mut timers = Timers::default();
+        timers.due.extend((0..USERS_AT_ONCE + 5).map(|user| due(1, user, "a")));
+        let (taken, _) = timers.take_due(1, &BTreeSet::new());
+        assert_eq!(taken.len(), USERS_AT_ONCE);
+        let busy: BTreeSet<_> = taken.into_keys().collect();
+        assert!(timers.take_due(1, &busy).0.is_empty());
+        assert_eq!(timers.take_due(1, &BTreeSet::new()).0.len(), 5);
     }
 }
