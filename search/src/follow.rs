@@ -1,6 +1,9 @@
 //! Follows the log of facts from a durable position.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use rooms::{RoomEventFact, StoredEvent, stream};
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
@@ -52,7 +55,7 @@ fn news(logged: &LoggedFact) -> Option<News> {
 #[derive(Default)]
 struct Gathered {
     put: BTreeMap<OwnedRoomId, BTreeMap<Place, String>>,
-    taken_out: BTreeMap<OwnedRoomId, Vec<Place>>,
+    taken_out: BTreeMap<OwnedRoomId, BTreeSet<Place>>,
     events: usize,
     /// The last fact that this follows from.
     last: Position,
@@ -84,7 +87,7 @@ impl Gathered {
         if let Some(put) = self.put.get_mut(&room) {
             put.remove(&place);
         }
-        self.taken_out.entry(room).or_default().push(place);
+        self.taken_out.entry(room).or_default().insert(place);
         self.events += 1;
     }
 }

@@ -2,7 +2,7 @@
 //! of them they become a segment, and several segments of a size become one. So an event costs a row
 //! now and its share of few rows later, and a word that a room knows well costs a few bytes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ruma::{OwnedRoomId, RoomId};
 use storage::Batch;
@@ -107,7 +107,7 @@ impl SearchStore {
         &self,
         batch: &mut Batch,
         room: &RoomId,
-        gone: &[Place],
+        gone: &BTreeSet<Place>,
     ) -> Result<(), Error> {
         for said in self.tail(room).await? {
             if gone.contains(&said.place) {
@@ -115,10 +115,8 @@ impl SearchStore {
             }
         }
         for segment in self.segments(room).await? {
-            let within = |place: &&Place| (segment.oldest..=segment.newest).contains(*place);
-            let gone: Vec<Place> = gone.iter().filter(within).copied().collect();
-            if !gone.is_empty() {
-                self.take_out(batch, room, segment.number, &gone).await?;
+            if gone.range(segment.oldest..=segment.newest).next().is_some() {
+                self.take_out(batch, room, segment.number, gone).await?;
             }
         }
         Ok(())
@@ -196,7 +194,7 @@ mod tests {
         let mut tails = Tails::default();
         say(&store, &mut tails, 0..300).await;
         say(&store, &mut tails, 300..320).await;
-        let gone = [place(7), place(299), place(310), place(999)];
+        let gone = [place(7), place(299), place(310), place(999)].into();
         let mut batch = Batch::new();
         store.take_out_all(&mut batch, room(), &gone).await.expect("the store reads");
         store.commit(batch).await.expect("the store writes");

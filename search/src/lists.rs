@@ -1,6 +1,6 @@
 //! Words with the places where they stand: what a segment of the index holds, in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +61,7 @@ impl Block {
     }
 
     /// Whether anything was there to be taken out. A word without places goes too.
-    pub(crate) fn take_out(&mut self, gone: &[Place]) -> bool {
+    pub(crate) fn take_out(&mut self, gone: &BTreeSet<Place>) -> bool {
         let mut changed = false;
         self.words.retain_mut(|(_, packed)| {
             let mut places = packed.places();
@@ -170,12 +170,12 @@ mod tests {
         lists.add(place(1), "both one");
         lists.add(place(2), "both two");
         let (_, mut block) = lists.into_blocks().remove(0);
-        assert!(!block.take_out(&[place(3)]));
-        assert!(block.take_out(&[place(1)]));
+        assert!(!block.take_out(&[place(3)].into()));
+        assert!(block.take_out(&[place(1)].into()));
         assert_eq!(block.places("both"), [place(2)]);
         let mut left = Lists::default();
         left.add(place(2), "both two");
         assert_eq!(block, left.into_blocks().remove(0).1);
-        assert!(block.take_out(&[place(2)]) && block.is_empty());
+        assert!(block.take_out(&[place(2)].into()) && block.is_empty());
     }
 }

@@ -1,5 +1,7 @@
 //! The tables of this crate. Nothing else here names one.
 
+use std::collections::BTreeSet;
+
 use rooms::StoredEvent;
 use ruma::RoomId;
 use serde::{Deserialize, Serialize};
@@ -176,7 +178,7 @@ impl SearchStore {
         batch: &mut Batch,
         room: &RoomId,
         number: u64,
-        gone: &[Place],
+        gone: &BTreeSet<Place>,
     ) -> Result<(), Error> {
         for row in self.0.scan::<Blocks>((room, number), Range::all()).await? {
             let ((word, part), mut block) = (row.sort, row.value);
